@@ -1,0 +1,34 @@
+"""Sensorium: build, train, evaluate and serve large multimodal models. Importing it does not import torch."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from sensorium.sample import Image, Sample, Segment, Text, caption, chat
+
+if TYPE_CHECKING:
+    from sensorium.model import compose
+    from sensorium.recipe import find_recipe as recipe
+    from sensorium.training.checkpoint import load_model as load
+    from sensorium.training.trainer import train
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning barriers make two busy processes up to 17 times slower
+
+__version__ = "0.1.0"
+__all__ = ["Image", "Sample", "Segment", "Text", "caption", "chat", "compose", "load", "recipe", "train"]
+
+_LAZY = {
+    "load": ("sensorium.training.checkpoint", "load_model"),
+    "recipe": ("sensorium.recipe", "find_recipe"),
+    "train": ("sensorium.training.trainer", "train"),
+    "compose": ("sensorium.model", "compose"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'sensorium' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,278 @@
+"""One typed configuration system: a config stands beside the part it builds, and the config tree is the module tree.
+
+`Config` is a validated, frozen pydantic model. A `Part` is a thing that a recipe can swap: its *family* (connector,
+encoder, ...) is declared once, its *name* is exact and unique there, and its nested `Config` both describes and
+builds it. A recipe file, a YAML file and `key=value` on the command line are views of the same tree; every error
+names the key, the value and what would be accepted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from sensorium.errors import ConfigError
+
+_FAMILIES: dict[str, dict[str, type[PartConfig]]] = {}
+_PACKAGES: dict[str, str] = {}
+ENTRY_POINTS = "sensorium.parts"
+
+
+def nearest(word: object, known: Iterable[str]) -> str:
+    """A sentence that helps after a wrong name: the close matches, or everything there is."""
+    names = sorted(known)
+    close = difflib.get_close_matches(str(word), names, n=3, cutoff=0.5)
+    return (
+        f"did you mean {' or '.join(map(repr, close))}?" if close else f"choose from: {', '.join(names) or 'nothing'}"
+    )
+
+
+class Config(BaseModel):
+    """Base of every config: frozen, and strict about keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, data: Any) -> Any:
+        if isinstance(data, Mapping):
+            unknown = [key for key in data if key not in cls.model_fields]
+            if unknown:
+                hint = nearest(unknown[0], cls.model_fields)
+                raise PydanticCustomError(
+                    "unknown_key", "unknown key '{key}': {hint}", {"key": unknown[0], "hint": hint}
+                )
+        return data
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain, JSON-ready data from which `from_dict` rebuilds this config exactly."""
+        return self.model_dump(mode="json", serialize_as_any=True)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=110)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], where: str = "") -> Self:
+        """Validate plain data; `where` names the file or argument in the error."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise ConfigError(explain(error, where)) from None
+
+    def override(self, *assignments: str) -> Self:
+        """A copy with `key.path=value` assignments applied and validated, values in YAML."""
+        result = self
+        for assignment in assignments:
+            data = result.to_dict()
+            _assign(data, assignment, type(self))
+            result = type(self).from_dict(data, where=f"'{assignment}'")
+        return result
+
+
+class PartConfig(Config):
+    """Base of the configs of swappable parts; validation dispatches on `type` within the family."""
+
+    family: ClassVar[str] = ""
+    type_name: ClassVar[str] = ""
+    part: ClassVar[type[Any]]
+
+    def build(self, **given: Any) -> Any:
+        """Make the part this config describes; `given` are the dimensions its neighbours announce."""
+        return self.part(self, **given)
+
+    def resolved(self) -> Self:
+        """This config with everything it names elsewhere (a folder of weights, say) written into it, so that a saved
+        model can be rebuilt from its config alone."""
+        return self
+
+    def load_pretrained(self, part: Any) -> None:
+        """Fill a new part with the pre-trained weights this config names, if it names any."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _dispatch(cls, data: Any, handler: Any) -> Any:
+        if isinstance(data, cls) and type(data).type_name:
+            return data
+        if isinstance(data, str):
+            data = {"type": data}
+        if not isinstance(data, Mapping) or (cls.type_name and "type" not in data):
+            return handler(data)
+        data = dict(data)
+        name = data.pop("type", None)
+        if cls.type_name and name == cls.type_name:
+            return handler(data)
+        try:
+            return find_part(cls.family, name).model_validate(data)
+        except ConfigError as error:
+            raise PydanticCustomError("unknown_part", "{text}", {"text": str(error)}) from None
+
+    @model_serializer(mode="wrap")
+    def _with_type(self, handler: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        return {"type": self.type_name, **handler(self)}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        if not cls.type_name:
+            names = part_names(cls.family)
+            return {"anyOf": [{"type": "object", "properties": {"type": {"enum": names}}}, {"enum": names}]}
+        return handler(core_schema)
+
+
+class Part:
+    """A swappable thing. Declare a family with `class Connector(Part, family="connector", package=...)` and a member
+    with `class MLP(Connector, name="mlp")`; the member's nested `Config` builds it."""
+
+    Config: type[PartConfig] = PartConfig
+
+    def __init_subclass__(cls, *, family: str = "", name: str = "", package: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if family:
+            _FAMILIES.setdefault(family, {})
+            _PACKAGES[family] = package
+            cls.Config.family = family
+        if name:
+            _register(cls, name)
+
+
+def _register(cls: type[Part], name: str) -> None:
+    if "Config" not in vars(cls):
+        inherited: Any = cls.Config
+        cls.Config = type(
+            "Config", (inherited,), {"__module__": cls.__module__, "__qualname__": f"{cls.__name__}.Config"}
+        )
+    known = _FAMILIES[cls.Config.family]
+    other = known.get(name)
+    if other is not None and other.part.__qualname__ != cls.__qualname__:
+        raise ConfigError(
+            f"{cls.Config.family} '{name}' is registered twice: {other.part.__module__} and {cls.__module__}"
+        )
+    cls.Config.type_name, cls.Config.part = name, cls
+    known[name] = cls.Config
+
+
+@cache
+def _discover(family: str) -> None:
+    """Import the family's own folder and what third parties announce as entry points, once."""
+    package = importlib.import_module(_PACKAGES[family])
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+    for entry in entry_points(group=ENTRY_POINTS):
+        entry.load()
+
+
+def load_parts(path: str | Path) -> None:
+    """Register the parts that a Python file of the user's declares (the command line's `--parts FILE`)."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"--parts {path}: no such file; give a Python file that declares parts")
+    spec = importlib.util.spec_from_file_location(f"sensorium_parts_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--parts {path}: not a Python file; give one that ends in .py")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def part_names(family: str) -> list[str]:
+    """The exact names registered in a family."""
+    _discover(family)
+    return sorted(_FAMILIES[family])
+
+
+def part_families() -> list[str]:
+    return sorted(_FAMILIES)
+
+
+def find_part(family: str, name: object) -> type[PartConfig]:
+    """The config class registered as `name`; a `ConfigError` with the nearest matches if there is none."""
+    known = part_names(family)
+    if name not in known:
+        what = f"unknown {family} '{name}'" if name else f"a {family} needs a 'type'"
+        raise ConfigError(f"{what}: {nearest(name, known)}")
+    return _FAMILIES[family][str(name)]
+
+
+def explain(error: ValidationError, where: str = "") -> str:
+    """A pydantic error as lines of: key, what is wrong, the value found."""
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "(top level)"
+        text = f"{key}: {item['msg']}"
+        if item["type"] not in ("unknown_key", "unknown_part", "missing", "value_error"):
+            text += f" (found {item['input']!r})"
+        lines.append(text)
+    head = f"in {where}:\n  " if where else ""
+    return head + "\n  ".join(lines)
+
+
+def _assign(data: dict[str, Any], assignment: str, root: type[Config]) -> None:
+    """Set one `key.path=value` in plain data; a path that does not exist is an error here, a bad value later."""
+    path, equals, value = assignment.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"'{assignment}' is not an override: write key=value, for example stages.0.lr=3e-4")
+    *parents, last = path.split(".")
+    node: Any = data
+    for depth, key in enumerate(parents):
+        node = _child(node, key, ".".join(parents[:depth]) or root.__name__, assignment)
+    if isinstance(node, list):
+        _child(node, last, ".".join(parents), assignment)
+        node[int(last)] = _parse(value)
+    elif isinstance(node, dict):
+        is_part = isinstance(node.get(last), dict) and "type" in node[last]
+        parsed = _parse(value)
+        node[last] = {"type": parsed} if is_part and isinstance(parsed, str) else parsed
+    else:
+        raise ConfigError(f"'{assignment}': {'.'.join(parents)} is the value {node!r} and has no key '{last}'")
+
+
+def _child(node: Any, key: str, where: str, assignment: str) -> Any:
+    if isinstance(node, list):
+        if not key.isdigit() or int(key) >= len(node):
+            raise ConfigError(f"'{assignment}': {where} has entries 0 to {len(node) - 1}, found '{key}'")
+        return node[int(key)]
+    if not isinstance(node, dict) or key not in node:
+        known = node if isinstance(node, dict) else ()
+        raise ConfigError(f"'{assignment}': {where} has no key '{key}': {nearest(key, known)}")
+    return node[key]
+
+
+def _parse(value: str) -> Any:
+    """YAML, with the `1e-4` that YAML 1.1 takes for text read as the number everybody means."""
+    parsed = yaml.safe_load(value) if value else ""
+    if isinstance(parsed, str):
+        try:
+            return float(parsed)
+        except ValueError:
+            return parsed
+    return parsed
+
+
+C = TypeVar("C", bound=Config)
+
+
+def load_yaml(path: str | Path, kind: type[C]) -> C:
+    """Read and validate a YAML view of a config."""
+    try:
+        data = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from None
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{path}: expected a mapping of keys at the top level")
+    return kind.from_dict(data, where=str(path))

@@ -1,0 +1,29 @@
+"""The connector contract: encoder features to the width of the language model."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+from sensorium.config import Part, PartConfig
+
+
+class Connector(nn.Module, Part, family="connector", package="sensorium.connectors"):
+    """`[n, tokens, in_dim]` to `[n, out_tokens, out_dim]`; it knows the grid of the features it is given."""
+
+    class Config(PartConfig):
+        def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
+            """How many tokens leave for `tokens` that enter from a feature map of `grid` (rows, columns)."""
+            return tokens
+
+    def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.config, self.in_dim, self.out_dim, self.grid = config, in_dim, out_dim, grid
+
+    @abstractmethod
+    def forward(self, features: Tensor) -> Tensor: ...
+
+    def shard_units(self) -> list[nn.Module]:
+        """The modules that parallel training shards one by one."""
+        return [self]

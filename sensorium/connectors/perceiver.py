@@ -1,0 +1,74 @@
+"""The perceiver resampler (Flamingo, arXiv 2204.14198, section 3.1; used by xGen-MM, arXiv 2408.08872)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from sensorium.connectors.connector import Connector
+
+
+class Perceiver(Connector, name="perceiver"):
+    """A fixed number of learned latents attend to the features and to themselves, layer by layer."""
+
+    class Config(Connector.Config):
+        latents: int = Field(64, ge=1, description="tokens that leave, whatever enters")
+        depth: int = Field(2, ge=1, description="attention and feed-forward layers")
+        num_heads: int = Field(8, ge=1)
+        head_dim: int = Field(64, ge=1)
+        ff_ratio: int = Field(4, ge=1)
+
+        def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
+            return self.latents
+
+    def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:
+        super().__init__(config, in_dim, out_dim, grid)
+        self.latents = nn.Parameter(torch.randn(config.latents, in_dim))
+        self.layers = nn.ModuleList(PerceiverLayer(config, in_dim) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(in_dim)
+        self.projection = nn.Linear(in_dim, out_dim)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`mask` bool `[n, tokens]` is true for the features that may be seen; the latents always see themselves."""
+        latents = self.latents.expand(len(features), -1, -1)
+        for layer in self.layers:
+            latents = layer(features, latents, mask)
+        return self.projection(self.norm(latents))
+
+    def shard_units(self) -> list[nn.Module]:
+        return list(self.layers)
+
+
+class PerceiverLayer(nn.Module):
+    """Latents query the features and themselves, then a GELU feed-forward; both residual, no biases."""
+
+    def __init__(self, config: Perceiver.Config, dim: int) -> None:
+        super().__init__()
+        inner = config.num_heads * config.head_dim
+        self.num_heads = config.num_heads
+        self.media_norm, self.latent_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.to_q = nn.Linear(dim, inner, bias=False)
+        self.to_kv = nn.Linear(dim, 2 * inner, bias=False)
+        self.to_out = nn.Linear(inner, dim, bias=False)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(dim),
+            nn.Linear(dim, config.ff_ratio * dim, bias=False),
+            nn.GELU(),
+            nn.Linear(config.ff_ratio * dim, dim, bias=False),
+        )
+
+    def forward(self, features: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
+        normed = self.latent_norm(latents)
+        keys_values = torch.cat([self.media_norm(features), normed], dim=1)
+        q = self._heads(self.to_q(normed))
+        k, v = (self._heads(x) for x in self.to_kv(keys_values).chunk(2, dim=-1))
+        if mask is not None:
+            mask = torch.cat([mask, mask.new_ones(len(mask), latents.shape[1])], dim=1)[:, None, None]
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        latents = latents + self.to_out(attended.transpose(1, 2).flatten(2))
+        return latents + self.feed_forward(latents)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -1,0 +1,67 @@
+"""Pictures: opened late, from any reference, always RGB, always upright, errors with a name."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PILImage
+from PIL import ImageOps, UnidentifiedImageError
+
+from sensorium.errors import DataError
+from sensorium.sample import Picture, PictureSource
+
+MAX_PIXELS = 64_000_000
+"""Pictures above this are refused as decompression bombs."""
+
+
+def open_picture(source: PictureSource, name: str = "picture") -> PILImage.Image:
+    """Decode to RGB: orientation applied, transparency on white. A `DataError` names what cannot be read."""
+    if isinstance(source, Picture):
+        return source.open()
+    try:
+        with _lazy(source, name) as picture:
+            picture.load()
+            return to_rgb(ImageOps.exif_transpose(picture))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{name}: cannot decode {_where(source)}: {error}; re-save or remove the file") from None
+
+
+def picture_size(source: PictureSource, name: str = "picture") -> tuple[int, int]:
+    """(width, height) as `open_picture` will return it, read from the header alone."""
+    if isinstance(source, Picture):
+        return source.size
+    with _lazy(source, name) as picture:
+        width, height = picture.size
+        turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
+def to_rgb(picture: PILImage.Image) -> PILImage.Image:
+    """Any mode to RGB; transparent pixels become white; 16-bit grey is scaled, not clipped."""
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        grey = np.asarray(picture).astype(np.float32)
+        picture = PILImage.fromarray((grey / 257).clip(0, 255).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = PILImage.new("RGBA", picture.size, "white")
+        picture = PILImage.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _lazy(source: str | Path | bytes, name: str) -> PILImage.Image:
+    try:
+        picture = PILImage.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+    except FileNotFoundError:
+        raise DataError(f"{name}: no file {source}; check the path") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, PILImage.DecompressionBombError) as error:
+        raise DataError(f"{name}: {_where(source)} is not a readable picture ({error}); re-save or remove it") from None
+    width, height = picture.size
+    if width * height > MAX_PIXELS or not width * height:
+        raise DataError(f"{name}: {_where(source)} is {width} x {height} pixels; between 1 and {MAX_PIXELS} are read")
+    return picture
+
+
+def _where(source: PictureSource) -> str:
+    return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)

@@ -1,0 +1,64 @@
+"""From a picture of any size to tiles of the encoder's size, with the count known before any pixel is decoded."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as PILImage
+
+from sensorium.config import Part, PartConfig
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """How a picture is cut: `rows` x `columns` tiles, preceded by a thumbnail of the whole if `thumbnail`."""
+
+    rows: int = 1
+    columns: int = 1
+    thumbnail: bool = False
+
+    @property
+    def tiles(self) -> int:
+        return self.rows * self.columns + self.thumbnail
+
+
+class Tiling(Part, family="tiling", package="sensorium.data.tilings"):
+    """`plan` decides from the size alone, `cut` follows the plan; both see the encoder's input size (width, height)."""
+
+    class Config(PartConfig):
+        @property
+        def max_tiles(self) -> int:
+            """An upper bound of `TilePlan.tiles`, and the number of distinct tile positions."""
+            return 1
+
+    def __init__(self, config: Config, input_size: tuple[int, int]) -> None:
+        self.config, self.input_size = config, input_size
+
+    @abstractmethod
+    def plan(self, size: tuple[int, int]) -> TilePlan:
+        """The plan for a picture of `size` (width, height) pixels."""
+
+    @abstractmethod
+    def cut(self, picture: PILImage.Image, plan: TilePlan) -> np.ndarray:
+        """uint8 `[plan.tiles, 3, height, width]`."""
+
+    def positions(self, plan: TilePlan) -> list[int]:
+        """A place number below `max_tiles` for each tile of the plan."""
+        return list(range(plan.tiles))
+
+
+def to_array(picture: PILImage.Image) -> np.ndarray:
+    """RGB picture to uint8 `[3, height, width]`."""
+    return np.asarray(picture, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def pad_to(picture: PILImage.Image, size: tuple[int, int], fill: tuple[int, int, int]) -> PILImage.Image:
+    """Shrink or grow to fit inside `size` with the aspect ratio kept, centred on `fill`."""
+    scale = min(size[0] / picture.width, size[1] / picture.height)
+    inner = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    canvas = PILImage.new("RGB", size, fill)
+    resized = picture if inner == picture.size else picture.resize(inner, PILImage.Resampling.BICUBIC)
+    canvas.paste(resized, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    return canvas

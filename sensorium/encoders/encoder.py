@@ -1,0 +1,60 @@
+"""The encoder contract: one modality to features `[n, tokens, dim]`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from sensorium.config import Part, PartConfig
+
+
+class Encoder(nn.Module, Part, family="encoder", package="sensorium.encoders"):
+    """Tiles of a picture to features. What the layout needs (input size, grid, width) is on the config and costs no
+    weights; a forward over an empty batch is legal and returns an empty batch, so that ranks without media do not hang.
+    """
+
+    modality = "image"
+
+    class Config(PartConfig):
+        @property
+        def input_size(self) -> tuple[int, int]:
+            """(width, height) in pixels of the tile the encoder reads."""
+            raise TypeError(f"{type(self).__qualname__} must define input_size")
+
+        @property
+        def grid(self) -> tuple[int, int]:
+            """(rows, columns) of the feature map; tokens beyond rows x columns (a class token) come first."""
+            raise TypeError(f"{type(self).__qualname__} must define grid")
+
+        @property
+        def tokens(self) -> int:
+            """Features per tile."""
+            return self.grid[0] * self.grid[1]
+
+        @property
+        def dim(self) -> int:
+            """Width of a feature."""
+            raise TypeError(f"{type(self).__qualname__} must define dim")
+
+    @abstractmethod
+    def forward(self, tiles: Tensor) -> Tensor:
+        """`tiles` uint8 `[n, 3, height, width]` to features `[n, tokens, dim]`."""
+
+    def shard_units(self) -> list[nn.Module]:
+        """The modules that parallel training shards one by one."""
+        return [self]
+
+
+class Normalise(nn.Module):
+    """uint8 pixels to floats: `(x / 255 - mean) / std` for each of the three channels."""
+
+    def __init__(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255, persistent=False)
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        return (tiles.to(mean.dtype) - mean) / std

@@ -1,0 +1,128 @@
+"""A vision transformer (Dosovitskiy et al., arXiv 2010.11929) with a patch or a convolutional stem.
+
+The convolutional stem (Xiao et al., arXiv 2106.14881) reaches the same grid by stride-2 convolutions; it learns
+several times faster from nothing. With the patch stem and a class token this is the ViT of `transformers`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from sensorium.encoders.encoder import Encoder, Normalise
+
+
+class ViT(Encoder, name="vit"):
+    """Pre-norm transformer over patches with learned positions."""
+
+    class Config(Encoder.Config):
+        image_size: int = Field(64, ge=8, description="side of the square input in pixels")
+        patch_size: int = Field(8, ge=2, description="pixels per patch side; image_size must be a multiple")
+        width: int = Field(128, ge=8, description="feature width")
+        depth: int = Field(4, ge=0, description="transformer blocks")
+        num_heads: int = Field(4, ge=1)
+        mlp_ratio: float = Field(4.0, gt=0)
+        stem: Literal["conv", "patch"] = "conv"
+        class_token: bool = False
+        final_norm: bool = True
+        norm_eps: float = 1e-6
+        mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+        std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+        @model_validator(mode="after")
+        def _dimensions(self) -> ViT.Config:
+            if self.image_size % self.patch_size:
+                raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+            if self.width % self.num_heads:
+                raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}")
+            if self.stem == "conv" and self.patch_size & (self.patch_size - 1):
+                raise ValueError(
+                    f"the convolutional stem halves the picture: patch_size {self.patch_size} is no power of 2"
+                )
+            return self
+
+        @property
+        def input_size(self) -> tuple[int, int]:
+            return self.image_size, self.image_size
+
+        @property
+        def grid(self) -> tuple[int, int]:
+            side = self.image_size // self.patch_size
+            return side, side
+
+        @property
+        def tokens(self) -> int:
+            return self.grid[0] * self.grid[1] + self.class_token
+
+        @property
+        def dim(self) -> int:
+            return self.width
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.normalise = Normalise(config.mean, config.std)
+        self.stem = _conv_stem(config) if config.stem == "conv" else _patch_stem(config)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, config.width)) if config.class_token else None
+        self.positions = nn.Parameter(torch.randn(1, config.tokens, config.width) * 0.02)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, config.norm_eps) if config.final_norm else nn.Identity()
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        hidden = self.stem(self.normalise(tiles)).flatten(2).transpose(1, 2)
+        if self.class_token is not None:
+            hidden = torch.cat([self.class_token.expand(len(hidden), -1, -1), hidden], dim=1)
+        hidden = hidden + self.positions
+        for block in self.blocks:
+            hidden = block(hidden)
+        return self.norm(hidden)
+
+    def shard_units(self) -> list[nn.Module]:
+        return list(self.blocks)
+
+
+class Block(nn.Module):
+    """Pre-norm self-attention and GELU feed-forward, both residual."""
+
+    def __init__(self, config: ViT.Config) -> None:
+        super().__init__()
+        width, inner = config.width, int(config.width * config.mlp_ratio)
+        self.num_heads = config.num_heads
+        self.attention_norm = nn.LayerNorm(width, config.norm_eps)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width, config.norm_eps)
+        self.up = nn.Linear(width, inner)
+        self.down = nn.Linear(inner, width)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        n, tokens, width = hidden.shape
+        q, k, v = (
+            self.qkv(self.attention_norm(hidden))
+            .view(n, tokens, 3, self.num_heads, -1)
+            .permute(2, 0, 3, 1, 4)
+            .unbind(0)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, width)
+        hidden = hidden + self.out(attended)
+        return hidden + self.down(F.gelu(self.up(self.mlp_norm(hidden))))
+
+
+def _patch_stem(config: ViT.Config) -> nn.Module:
+    return nn.Conv2d(3, config.width, config.patch_size, config.patch_size)
+
+
+def _conv_stem(config: ViT.Config) -> nn.Module:
+    """Stride-2 convolutions down to the grid, channels doubling towards the width, then a 1x1 projection."""
+    halvings = config.patch_size.bit_length() - 1
+    layers: list[nn.Module] = []
+    channels = 3
+    for step in range(halvings):
+        wider = max(8, config.width >> (halvings - 1 - step))
+        layers += [nn.Conv2d(channels, wider, 3, 2, 1), nn.GroupNorm(1, wider), nn.GELU()]
+        channels = wider
+    return nn.Sequential(*layers, nn.Conv2d(channels, config.width, 1))

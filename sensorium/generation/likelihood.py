@@ -1,0 +1,28 @@
+"""How likely a model finds given answers: for ranking, multiple choice and retrieval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from sensorium.data.batch import collate
+from sensorium.model import Model
+from sensorium.objectives.next_token import predicting
+from sensorium.sample import Sample, Text
+
+
+@torch.inference_mode()
+def rank(model: Model, prompt: Sample, answers: Sequence[str], per_token: bool = True) -> list[float]:
+    """The log-likelihood of each answer as the assistant's reply, in nats, divided by its tokens if `per_token`."""
+    replies = [Text(answer, role="assistant", supervise=True) for answer in answers]
+    unsupervised = tuple(replace(segment, supervise=False) for segment in prompt.segments)
+    laid = [model.layout(replace(prompt, segments=(*unsupervised, reply))) for reply in replies]
+    batch = collate([[one] for one in laid], model.layout).to(model.device)
+    rows, places = predicting(batch)
+    logits = model.head(model(batch)[rows, places]).float()
+    scores = logits.log_softmax(-1).gather(-1, batch.ids[rows, places + 1, None])[:, 0]
+    totals = scores.new_zeros(len(laid)).index_add(0, rows, scores)
+    counts = scores.new_zeros(len(laid)).index_add(0, rows, torch.ones_like(scores))
+    return (totals / counts if per_token else totals).tolist()

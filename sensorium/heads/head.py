@@ -1,0 +1,19 @@
+"""The head contract: hidden states to outputs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+from sensorium.config import Part, PartConfig
+
+
+class Head(nn.Module, Part, family="head", package="sensorium.heads"):
+    """Reads hidden states of any leading shape."""
+
+    class Config(PartConfig):
+        pass
+
+    @abstractmethod
+    def forward(self, hidden: Tensor) -> Tensor: ...

@@ -1,0 +1,31 @@
+"""The objective contract: what is optimised, as sums and counts that the trainer divides once, globally."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from sensorium.config import Part, PartConfig
+from sensorium.data.batch import Batch
+
+
+class Loss(NamedTuple):
+    """A sum and the number of terms in it; never a mean, so that splitting a batch changes nothing."""
+
+    total: Tensor
+    count: int
+
+
+class Objective(Part, family="objective", package="sensorium.objectives"):
+    """Runs the model on a batch and returns a `Loss`."""
+
+    class Config(PartConfig):
+        pass
+
+    def __init__(self, config: Config) -> None:
+        self.config: Any = config
+
+    @abstractmethod
+    def __call__(self, model: nn.Module, batch: Batch) -> Loss: ...

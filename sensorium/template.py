@@ -1,0 +1,37 @@
+"""Chat templates: the marks that turn roles into text, as typed data rather than a program in a string."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sensorium.config import Config
+from sensorium.sample import Role
+
+
+class Turn(Config):
+    """The marks around a turn: `prefix` opens it, `end` closes it and is supervised with it, `after` follows unseen."""
+
+    prefix: str = ""
+    end: str = ""
+    after: str = ""
+
+
+class ChatTemplate(Config):
+    """How roles are written down. `document` is running text and has only an end."""
+
+    document: Turn = Turn(end="<|end|>")
+    system: Turn = Turn(prefix="<|system|>", end="<|end|>")
+    user: Turn = Turn(prefix="<|user|>")
+    assistant: Turn = Turn(prefix="<|assistant|>", end="<|end|>")
+    image: str = Field(default="<|image|>", description="refused in text: pictures are segments, not placeholders")
+
+    def turn(self, role: Role) -> Turn:
+        return getattr(self, role)
+
+    @classmethod
+    def chatml(cls) -> ChatTemplate:
+        """The format of SmolLM2, Qwen and others."""
+        roles = {
+            r: Turn(prefix=f"<|im_start|>{r}\n", end="<|im_end|>", after="\n") for r in ("system", "user", "assistant")
+        }
+        return cls(document=Turn(end="<|im_end|>"), image="<image>", **roles)

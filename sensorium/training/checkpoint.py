@@ -1,0 +1,183 @@
+"""Checkpoints are folders: `config.json`, one safetensors file a part, tokenizer, manifest. Never pickle.
+
+A folder is written beside its place and renamed into it, so it is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sensorium.errors import CheckpointError
+from sensorium.model import PARTS, Model, ModelConfig
+
+CONFIG, MANIFEST, OPTIMISER, STATE = "config.json", "manifest.json", "optimiser.safetensors", "state.json"
+
+
+def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Make `folder` with what `fill` writes into it, atomically; an older folder of that name is replaced."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    fill(partial)
+    for file in partial.iterdir():
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+
+
+def save_model(model: Model, folder: Path, extra: Callable[[Path], None] | None = None) -> None:
+    """The model's folder; `extra` may add files before it appears."""
+
+    def fill(partial: Path) -> None:
+        (partial / CONFIG).write_text(json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False))
+        model.tokenizer.save(partial)
+        for name in PARTS:
+            save_file(part_tensors(model, name), partial / f"{name}.safetensors")
+        if extra:
+            extra(partial)
+        files = {file.name: _digest(file) for file in sorted(partial.iterdir())}
+        (partial / MANIFEST).write_text(json.dumps(manifest() | {"files": files}, indent=2))
+
+    write_folder(folder, fill)
+
+
+def part_tensors(model: Model, name: str) -> dict[str, Tensor]:
+    """The tensors of one part. What it shares with a part that comes before it in the folder is stored there."""
+    shared = set()
+    if name == "head":
+        shared = {id(p) for p in model.backbone.parameters()}
+    part: nn.Module = getattr(model, name)
+    tensors = dict(part.named_parameters()) | {k: v for k, v in part.named_buffers() if k in part.state_dict()}
+    return {key: t.detach().contiguous() for key, t in tensors.items() if id(t) not in shared}
+
+
+def load_model(folder: Path) -> Model:
+    """Rebuild a model from its folder alone; a `CheckpointError` names the file that is missing or damaged."""
+    folder = find_model(folder)
+    verify(folder)
+    config = ModelConfig.from_dict(json.loads((folder / CONFIG).read_text()), where=str(folder / CONFIG))
+    model = Model(config, config.tokenizer.part.read(config.tokenizer, folder))
+    for name in PARTS:
+        load_part(model, name, folder)
+    return model.eval()
+
+
+def load_part(model: Model, name: str, folder: Path) -> None:
+    """Load one part's weights; every tensor must be there and none may be left over."""
+    file = folder / f"{name}.safetensors"
+    tensors = read_tensors(file)
+    wanted = part_tensors(model, name)
+    if missing := sorted(set(wanted) - set(tensors)):
+        raise CheckpointError(
+            f"{file}: lacks {len(missing)} tensors, first {missing[0]!r}; it belongs to another {name}"
+        )
+    if surplus := sorted(set(tensors) - set(wanted)):
+        raise CheckpointError(
+            f"{file}: holds {len(surplus)} unknown tensors, first {surplus[0]!r}; it is of another {name}"
+        )
+    with torch.no_grad():
+        for key, target in wanted.items():
+            if target.shape != tensors[key].shape:
+                found, need = list(tensors[key].shape), list(target.shape)
+                raise CheckpointError(f"{file}: {key} has shape {found}, the config needs {need}")
+            target.copy_(tensors[key])
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{file.parent}: no {file.name}; the checkpoint is not whole, use an earlier one"
+        ) from None
+    except SafetensorError as error:
+        raise CheckpointError(f"{file}: cut short or damaged ({error}); use an earlier checkpoint") from None
+
+
+def find_model(folder: Path) -> Path:
+    """The model in a folder: the folder itself, a finished run's `model`, or a running one's newest checkpoint."""
+    folder = Path(folder)
+    for candidate in (folder, folder / "model", newest_checkpoint(folder)):
+        if candidate is not None and (candidate / CONFIG).is_file():
+            return candidate
+    found = "it does not exist" if not folder.exists() else "it has no config.json, no model/ and no checkpoints/"
+    raise CheckpointError(f"{folder}: not a model: {found}; give a folder that `sensorium train` wrote")
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    steps = sorted((run / "checkpoints").glob("step-*"), key=lambda path: int(path.name.split("-")[1]))
+    return steps[-1] if steps else None
+
+
+def verify(folder: Path) -> None:
+    """Compare sizes and digests with the manifest; a file cut short or changed is an error that names it."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+    except (FileNotFoundError, ValueError, KeyError):
+        raise CheckpointError(f"{folder / MANIFEST}: missing or unreadable; the checkpoint is not whole") from None
+    for name, digest in files.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder}: no {name}; the checkpoint is not whole, use an earlier one")
+        if _digest(folder / name) != digest:
+            raise CheckpointError(
+                f"{folder / name}: cut short or changed since it was written; use an earlier checkpoint"
+            )
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def manifest() -> dict[str, Any]:
+    """Where and with what a checkpoint was made."""
+    packages = {}
+    for name in ("sensorium", "torch", "numpy", "pillow", "tokenizers", "safetensors", "transformers"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"packages": packages, "python": platform.python_version(), "revision": _revision()}
+
+
+def _revision() -> str | None:
+    here = Path(__file__).parent
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as flat tensors, `<parameter number>.<name>`."""
+    state = optimiser.state_dict()["state"]
+    return {f"{number}.{key}": value.contiguous() for number, entry in state.items() for key, value in entry.items()}
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimiser_tensors` took out; groups and learning rates come from the recipe."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,0 +1,69 @@
+"""What is trained, how fast, and in which precision."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from sensorium.model import PARTS, Model
+from sensorium.recipe import Stage
+
+
+def set_trainable(model: Model, stage: Stage) -> dict[str, bool]:
+    """Freeze all but the stage's parts; returns the mask that goes into checkpoints. A weight that two parts share
+    (a tied embedding) is trained if either part is."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for name in stage.trainable:
+        getattr(model, name).requires_grad_(True)
+    for name in PARTS:
+        part: nn.Module = getattr(model, name)
+        part.train(any(p.requires_grad for p in part.parameters()))
+    return {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+
+
+def make_optimiser(model: Model, stage: Stage) -> torch.optim.AdamW:
+    """AdamW with a group for each part and kind; weight decay on matrices only. `lr_scale` is the peak, the schedule
+    multiplies it."""
+    groups, seen = [], set()
+    for name in PARTS:
+        parameters = [p for p in getattr(model, name).parameters() if p.requires_grad and id(p) not in seen]
+        seen.update(map(id, parameters))
+        peak = stage.lr_of.get(name, stage.lr)
+        for decay, chosen in (
+            (stage.weight_decay, [p for p in parameters if p.ndim >= 2]),
+            (0.0, [p for p in parameters if p.ndim < 2]),
+        ):
+            if chosen:
+                groups.append({"params": chosen, "weight_decay": decay, "peak": peak, "lr": peak})
+    return torch.optim.AdamW(groups, betas=stage.betas, fused=True)
+
+
+def lr_at(step: int, stage: Stage) -> float:
+    """The learning rate of `step` (from 0) as a share of the peak: linear warm-up, then the stage's schedule."""
+    if step < stage.warmup:
+        return (step + 1) / stage.warmup
+    if stage.schedule == "constant":
+        return 1.0
+    done = (step - stage.warmup) / max(1, stage.steps - stage.warmup)
+    shape = (1 + math.cos(math.pi * done)) / 2 if stage.schedule == "cosine" else 1 - done
+    return stage.final_lr + (1 - stage.final_lr) * shape
+
+
+def precision(stage: Stage, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products. `auto` depends on the hardware alone, never on a timing, so that the same machine
+    always computes the same numbers."""
+    if stage.precision != "auto":
+        return getattr(torch, stage.precision)
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        fast = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if fast else torch.float32
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager:
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

@@ -1,0 +1,176 @@
+"""The training loop: stages in order, one global division, exact resume."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from sensorium.data.batch import Batch
+from sensorium.data.mixture import Mixture
+from sensorium.data.packer import Loader, Packer, Quarantine
+from sensorium.errors import CheckpointError
+from sensorium.model import Model, compose
+from sensorium.objectives.next_token import predicting
+from sensorium.objectives.objective import Objective
+from sensorium.recipe import Recipe, Stage
+from sensorium.training import checkpoint
+from sensorium.training.optimisation import autocast, lr_at, make_optimiser, precision, set_trainable
+from sensorium.training.progress import Log
+
+RECIPE = "recipe.yaml"
+
+
+def train(
+    recipe: Recipe, out: str | Path, resume: bool = False, quiet: bool = False, stop_after: int | None = None
+) -> Model:
+    """Train a recipe into the folder `out` and return the model; `resume` goes on where the last checkpoint stands.
+
+    `stop_after` ends the run after so many steps in all, as a kill would: what tests and impatient people use.
+    """
+    out = Path(out)
+    latest = open_run(recipe, out, resume)
+    if resume and (out / "model").is_dir():
+        return checkpoint.load_model(out / "model")
+    torch.manual_seed(recipe.seed)
+    model = checkpoint.load_model(latest) if latest else compose(recipe.model)
+    state = json.loads((latest / checkpoint.STATE).read_text()) if latest else {"stage": 0, "step": 0, "total_step": 0}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
+    with Log(out, recipe.name + (" (blind)" if recipe.blind else ""), quiet) as log:
+        for number in range(state["stage"], len(recipe.stages)):
+            run = StageRun(recipe, number, model, out)
+            if latest:
+                run.restore(state, latest)
+                latest = None
+            if not run.go(log, state, stop_after):
+                return model
+            state = {"stage": number + 1, "step": 0, "total_step": state["total_step"]}
+    checkpoint.save_model(model, out / "model")
+    return model.eval()
+
+
+def open_run(recipe: Recipe, out: Path, resume: bool) -> Path | None:
+    """Make or reopen a run's folder; returns the checkpoint to go on from. Another run's folder is refused."""
+    written = out / RECIPE
+    if not out.exists() or not any(out.iterdir()):
+        out.mkdir(parents=True, exist_ok=True)
+        written.write_text(recipe.to_yaml())
+        return None
+    if not written.is_file():
+        raise CheckpointError(f"{out}: holds other files and no {RECIPE}; choose an empty folder for --out")
+    if written.read_text() != recipe.to_yaml():
+        raise CheckpointError(f"{out}: holds a run of another recipe (see {written}); choose another --out")
+    if not resume:
+        raise CheckpointError(f"{out}: already holds this run; add --resume to go on, or choose another --out")
+    return checkpoint.newest_checkpoint(out)
+
+
+class StageRun:
+    """One stage: its data, its optimiser, its loop."""
+
+    def __init__(self, recipe: Recipe, number: int, model: Model, out: Path) -> None:
+        self.recipe, self.number, self.model, self.out = recipe, number, model, out
+        self.stage: Stage = recipe.stages[number]
+        self.device = model.device
+        self.dtype = precision(self.stage, self.device)
+        self.trainable = set_trainable(model, self.stage)
+        self.optimiser = make_optimiser(model, self.stage)
+        self.objective: Objective = self.stage.objective.build()
+        self.packer = make_packer(recipe, number, model, out)
+        micro_rows = self.stage.micro_rows or self.stage.rows
+        self.loader = Loader(self.packer, micro_rows, self.stage.rows // micro_rows)
+        self.step = 0
+
+    def restore(self, state: dict[str, Any], folder: Path) -> None:
+        """Go on from a checkpoint of this stage; the frozen stay frozen."""
+        if state["trainable"] != self.trainable:
+            raise CheckpointError(f"{folder}: its trainable parameters are not those of stage '{self.stage.name}'")
+        self.step = state["step"]
+        self.packer.restore(state["data"])
+        checkpoint.restore_optimiser(self.optimiser, checkpoint.read_tensors(folder / checkpoint.OPTIMISER))
+
+    def go(self, log: Log, state: dict[str, Any], stop_after: int | None) -> bool:
+        """Run to the stage's end; false if `stop_after` came first."""
+        log.stage(self.stage.name, self.stage.steps, self.step)
+        while self.step < self.stage.steps:
+            if stop_after is not None and state["total_step"] >= stop_after:
+                return False
+            record = self.one_step()
+            state["total_step"] += 1
+            log.step({"step": state["total_step"], "stage": self.stage.name, **record})
+            if state["total_step"] % self.recipe.save_every == 0:
+                self.save(state["total_step"])
+        return True
+
+    def one_step(self) -> dict[str, Any]:
+        """One optimiser step over all micro-batches; the loss is divided once, by the whole step's count."""
+        started = time.perf_counter()
+        batches = self.loader.next_step()
+        loaded = time.perf_counter()
+        count = sum(len(predicting(batch)[0]) for batch in batches)
+        total = sum(self._backward(batch.to(self.device), count) for batch in batches)
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip_norm)
+        scale = lr_at(self.step, self.stage)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * scale
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        seconds = time.perf_counter() - started
+        real = sum(batch.real_tokens for batch in batches)
+        return {
+            "loss": total / count,
+            "lr": scale * self.stage.lr,
+            "grad_norm": float(norm),
+            "supervised_tokens": count,
+            "tokens_per_second": real / seconds,
+            "padded_tokens_per_second": self.stage.tokens_per_step / seconds,
+            "packing_efficiency": real / self.stage.tokens_per_step,
+            "data_seconds": loaded - started,
+            "seconds": seconds,
+            "bad_samples": self.packer.quarantine.count,
+        }
+
+    def _backward(self, batch: Batch, count: int) -> float:
+        with autocast(self.dtype, self.device):
+            loss = self.objective(self.model, batch)
+        (loss.total / count).backward()
+        return float(loss.total.detach())
+
+    def save(self, total_step: int) -> None:
+        """A checkpoint to go on from; old ones beyond `keep` are removed."""
+        state = {
+            "stage": self.number,
+            "step": self.step,
+            "total_step": total_step,
+            "data": self.packer.state(),
+            "trainable": self.trainable,
+        }
+
+        def extra(folder: Path) -> None:
+            (folder / checkpoint.STATE).write_text(json.dumps(state))
+            save_file(checkpoint.optimiser_tensors(self.optimiser), folder / checkpoint.OPTIMISER)
+
+        checkpoints = self.out / "checkpoints"
+        checkpoint.save_model(self.model, checkpoints / f"step-{total_step}", extra)
+        for old in sorted(checkpoints.glob("step-*"), key=lambda p: int(p.name[5:]))[: -self.recipe.keep]:
+            shutil.rmtree(old)
+
+
+def make_packer(recipe: Recipe, number: int, model: Model, out: Path | None = None) -> Packer:
+    """The stage's stream of packs; its order depends on the recipe's seed, the stage and nothing else."""
+    stage = recipe.stages[number]
+    mixture = Mixture(
+        [share.source.build() for share in stage.data],
+        [share.weight for share in stage.data],
+        recipe.seed * 1000 + number,
+    )
+    quarantine = Quarantine(out / "quarantine.jsonl" if out else None, recipe.max_bad_samples)
+    return Packer(mixture, model.layout, stage.length, stage.buffer, quarantine, recipe.blind)
