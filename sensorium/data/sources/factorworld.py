@@ -1,0 +1,125 @@
+"""FactorWorld: generated pictures with exact ground truth, and text about them that cannot be guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from sensorium.data.source import Source
+from sensorium.data.worlds import scene as world
+from sensorium.data.worlds.dice import Dice
+from sensorium.data.worlds.documents import document
+from sensorium.data.worlds.language import dense_caption, short_caption
+from sensorium.data.worlds.questions import converse
+from sensorium.data.worlds.render import SceneView
+from sensorium.data.worlds.sampling import sample_scene
+from sensorium.data.worlds.scene import Backdrop, Colour, Font, Scene, Shape, Space, Texture
+from sensorium.data.worlds.talk import Question
+from sensorium.data.worlds.tongues import GRAMMARS
+from sensorium.data.worlds.vocabulary import Tongue
+from sensorium.sample import Sample, Text, chat
+
+Style = Literal["short", "dense", "chat", "document"]
+
+
+class FactorWorld(Source, name="factorworld"):
+    """Pictures of a few objects that differ in shape, colour, size, texture and place.
+
+    Sample `i` of a seed and a split is the same in every process and on every machine. The scene does not depend on
+    the style, the language or the questions, so captions and chats of the same index are about the same picture.
+    `Sample.meta` holds {"scene": Scene, "questions": [{"type", "question", "answer", "choices"}, ...]}, and for
+    documents also {"scenes": tuple of Scene, "changes": tuple of Change}.
+    """
+
+    class Config(Source.Config):
+        """Which scenes, shown how, with what text."""
+
+        seed: int = Field(default=0, description="another seed is another, unrelated list of scenes")
+        split: world.Split = Field(default="train", description="which part of the world: see docs/factorworld.md")
+        scenes: int = Field(default=1_000_000, ge=1, description="how many samples there are")
+        size: tuple[int, int] = Field(default=(64, 64), description="width and height of the pictures in pixels")
+        objects: tuple[int, int] = Field(default=(1, 4), description="least and greatest number of objects in a scene")
+        shapes: tuple[Shape, ...] = Field(default=world.SHAPES, min_length=2, description="shapes to draw from")
+        colours: tuple[Colour, ...] = Field(default=world.COLOURS, min_length=2, description="colours to draw from")
+        textures: tuple[Texture, ...] = Field(default=world.TEXTURES, min_length=1, description="textures to draw from")
+        backgrounds: tuple[Backdrop, ...] = Field(default=world.BACKDROPS, min_length=1, description="what lies behind")
+        fonts: tuple[Font, ...] = Field(default=("aileron",), min_length=1, description="dejavu-* need matplotlib")
+        writing: float = Field(default=0.0, ge=0, le=1, description="how often a scene has a word or a number")
+        noise: float = Field(default=0.02, ge=0, le=0.2, description="standard deviation of pixels, white being 1")
+        style: Style = Field(default="chat", description="captions, questions and answers, or documents")
+        questions: tuple[Question, ...] = Field(
+            default=("existence", "count", "colour", "shape", "size", "relation"),
+            min_length=1,
+            description="types of questions in a chat",
+        )
+        turns: int = Field(default=6, ge=1, le=32, description="questions in a chat; fewer when no fair one is left")
+        language: Tongue = Field(default="en", description="language of all text outside the picture")
+
+        @model_validator(mode="after")
+        def _check(self) -> FactorWorld.Config:
+            least, most = self.objects
+            if not 1 <= least <= most <= 10:
+                raise ValueError(f"objects: found {self.objects}; expected least <= greatest, both from 1 to 10")
+            if min(self.size) < 16 or max(self.size) > 4096:
+                raise ValueError(f"size: found {self.size}; expected a width and a height from 16 to 4096 pixels")
+            for key in ("shapes", "colours", "textures", "backgrounds", "fonts", "questions"):
+                values = getattr(self, key)
+                if len(set(values)) < len(values):
+                    raise ValueError(f"{key}: found {values}; expected every value once")
+            if self.split == "unseen-combinations" and len(self.space().held_out) < 2:
+                raise ValueError(f"split: '{self.split}' needs two of these pairs in colours and shapes: {_held_out()}")
+            return self
+
+        def space(self) -> Space:
+            """The scenes that this config can draw."""
+            given = {key: getattr(self, key) for key in ("colours", "shapes", "textures", "backgrounds", "fonts")}
+            return Space(**given, objects=self.objects, writing=self.writing, noise=self.noise, split=self.split)
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.space = config.space()
+        self.grammar = GRAMMARS[config.language]
+
+    def __len__(self) -> int:
+        return self.config.scenes
+
+    def __getitem__(self, index: int) -> Sample:
+        scene = self.scene(index)
+        config, grammar = self.config, self.grammar
+        dice = Dice("text", config.split, config.seed, index)
+        name = f"{config.split}-{config.seed}-{index}"
+        if config.style == "document":
+            return document(scene, self.space, grammar, dice, config.size, id=name, source="factorworld")
+        if config.style == "chat":
+            turns = converse(scene, self.space, grammar, dice, config.questions, config.turns)
+            pairs = [(turn.question, turn.answer) for turn in turns]
+        else:
+            turns = []
+            pairs = [(short_caption if config.style == "short" else dense_caption)(scene, grammar, dice)]
+        sample = chat([SceneView(scene, config.size)], pairs, id=name, source="factorworld")
+        sample.meta.update(scene=scene, questions=[turn.to_dict() for turn in turns])
+        return sample
+
+    def scene(self, index: int) -> Scene:
+        """Scene `index`, without picture or text; an `IndexError` outside the source."""
+        if not 0 <= index < self.config.scenes:
+            raise IndexError(f"factorworld has samples 0 to {self.config.scenes - 1}, found {index}")
+        return sample_scene(self.space, Dice("scene", self.config.split, self.config.seed, index))
+
+
+def corpus(config: FactorWorld.Config, scenes: int) -> Iterator[str]:
+    """Plain text to train a tokenizer on: every piece of text of the first scenes, in every style in turn."""
+    styles: tuple[Style, ...] = ("chat", "short", "dense", "document")
+    sources = [FactorWorld(config.model_copy(update={"style": style})) for style in styles]
+    for index in range(min(scenes, config.scenes)):
+        for segment in sources[index % len(sources)][index].segments:
+            if isinstance(segment, Text):
+                yield segment.text
+
+
+def _held_out() -> str:
+    return ", ".join(" ".join(pair) for pair in sorted(world.HELD_OUT))
