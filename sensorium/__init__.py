@@ -1,4 +1,4 @@
-"""Sensorium: build, train, evaluate and serve large multimodal models. Importing it does not import torch."""
+"""Sensorium: build, train and evaluate large multimodal models. Importing it does not import torch."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ __all__ = ["Image", "Sample", "Segment", "Text", "caption", "chat", "compose", "
 
 _LAZY = {
     "load": ("sensorium.training.checkpoint", "load_model"),
-    "recipe": ("sensorium.recipe", "find_recipe"),
     "train": ("sensorium.training.trainer", "train"),
     "compose": ("sensorium.model", "compose"),
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "recipe":
+        return import_module("sensorium.recipe")
     if name not in _LAZY:
         raise AttributeError(f"module 'sensorium' has no attribute {name!r}")
     module, attribute = _LAZY[name]

@@ -12,6 +12,7 @@ import difflib
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -80,12 +81,16 @@ class Config(BaseModel):
 
     def override(self, *assignments: str) -> Self:
         """A copy with `key.path=value` assignments applied and validated, values in YAML."""
-        result = self
-        for assignment in assignments:
-            data = result.to_dict()
-            _assign(data, assignment, type(self))
-            result = type(self).from_dict(data, where=f"'{assignment}'")
-        return result
+        data = self.to_dict()
+        for number, assignment in enumerate(assignments):
+            try:
+                _assign(data, assignment, type(self))
+            except ConfigError:
+                # a part that was just swapped has its keys only once it is validated
+                before = " ".join(assignments[:number])
+                data = type(self).from_dict(data, where=before).to_dict()
+                _assign(data, assignment, type(self))
+        return type(self).from_dict(data, where=" ".join(assignments))
 
 
 class PartConfig(Config):
@@ -98,6 +103,18 @@ class PartConfig(Config):
     def build(self, **given: Any) -> Any:
         """Make the part this config describes; `given` are the dimensions its neighbours announce."""
         return self.part(self, **given)
+
+    @classmethod
+    def example(cls) -> Self | None:
+        """A small config of this part for tests and documents: by default the defaults; None if some key has none,
+        or if the part cannot be built without files from elsewhere."""
+        return None if any(field.is_required() for field in cls.model_fields.values()) else cls()
+
+    def miniature(self) -> Self:
+        """The same part with few layers, or reading few samples, for quick checks of a large recipe: by default a
+        `depth` of at most 2 and `samples` of at most 32."""
+        most = {"depth": 2, "samples": 32}
+        return self.model_copy(update={k: min(v, getattr(self, k)) for k, v in most.items() if hasattr(self, k)})
 
     def resolved(self) -> Self:
         """This config with everything it names elsewhere (a folder of weights, say) written into it, so that a saved
@@ -131,10 +148,22 @@ class PartConfig(Config):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
-        if not cls.type_name:
-            names = part_names(cls.family)
-            return {"anyOf": [{"type": "object", "properties": {"type": {"enum": names}}}, {"enum": names}]}
-        return handler(core_schema)
+        """For editors: a member shows its fields and its `type`, a family all its members and their bare names."""
+        if cls.type_name:
+            return cls._member_schema(core_schema, handler)
+        names = part_names(cls.family)
+        members = [find_part(cls.family, name) for name in names]
+        schemas = [member._member_schema(member.__pydantic_core_schema__, handler) for member in members]
+        return {"anyOf": [{"enum": names}, *schemas]}
+
+    @classmethod
+    def _member_schema(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        schema = handler(core_schema)
+        fields = handler.resolve_ref_schema(schema)
+        fields["title"] = f"{cls.family} {cls.type_name}"
+        fields["properties"] = {"type": {"const": cls.type_name}} | fields.get("properties", {})
+        fields["required"] = list(dict.fromkeys(["type", *fields.get("required", [])]))
+        return schema
 
 
 class Part:
@@ -187,7 +216,12 @@ def load_parts(path: str | Path) -> None:
     spec = importlib.util.spec_from_file_location(f"sensorium_parts_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"--parts {path}: not a Python file; give one that ends in .py")
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # pydantic looks a module's names up there to read annotations
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"--parts {path}: {type(error).__name__}: {error}") from error
 
 
 def part_names(family: str) -> list[str]:
@@ -204,17 +238,21 @@ def find_part(family: str, name: object) -> type[PartConfig]:
     """The config class registered as `name`; a `ConfigError` with the nearest matches if there is none."""
     known = part_names(family)
     if name not in known:
-        what = f"unknown {family} '{name}'" if name else f"a {family} needs a 'type'"
+        what = f"unknown {family} '{name}'" if name else f"the {family} has no 'type'"
         raise ConfigError(f"{what}: {nearest(name, known)}")
     return _FAMILIES[family][str(name)]
 
 
 def explain(error: ValidationError, where: str = "") -> str:
     """A pydantic error as lines of: key, what is wrong, the value found."""
-    lines = []
-    for item in error.errors():
+    lines, items = [], error.errors()
+    for item in items:
+        if item["type"] == "too_short" and any(
+            item["loc"] == i["loc"][: len(item["loc"])] and i != item for i in items
+        ):
+            continue  # a list seems too short only because its entries were refused
         key = ".".join(str(part) for part in item["loc"]) or "(top level)"
-        text = f"{key}: {item['msg']}"
+        text = f"{key}: {item['msg'].removeprefix('Value error, ')}"
         if item["type"] not in ("unknown_key", "unknown_part", "missing", "value_error"):
             text += f" (found {item['input']!r})"
         lines.append(text)
@@ -233,10 +271,10 @@ def _assign(data: dict[str, Any], assignment: str, root: type[Config]) -> None:
         node = _child(node, key, ".".join(parents[:depth]) or root.__name__, assignment)
     if isinstance(node, list):
         _child(node, last, ".".join(parents), assignment)
-        node[int(last)] = _parse(value)
+        node[int(last)] = _parse(value, assignment)
     elif isinstance(node, dict):
         is_part = isinstance(node.get(last), dict) and "type" in node[last]
-        parsed = _parse(value)
+        parsed = _parse(value, assignment)
         node[last] = {"type": parsed} if is_part and isinstance(parsed, str) else parsed
     else:
         raise ConfigError(f"'{assignment}': {'.'.join(parents)} is the value {node!r} and has no key '{last}'")
@@ -253,9 +291,12 @@ def _child(node: Any, key: str, where: str, assignment: str) -> Any:
     return node[key]
 
 
-def _parse(value: str) -> Any:
+def _parse(value: str, assignment: str) -> Any:
     """YAML, with the `1e-4` that YAML 1.1 takes for text read as the number everybody means."""
-    parsed = yaml.safe_load(value) if value else ""
+    try:
+        parsed = yaml.safe_load(value) if value else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"'{assignment}': the value {value!r} is not YAML: {error}") from None
     if isinstance(parsed, str):
         try:
             return float(parsed)
@@ -270,9 +311,13 @@ C = TypeVar("C", bound=Config)
 def load_yaml(path: str | Path, kind: type[C]) -> C:
     """Read and validate a YAML view of a config."""
     try:
-        data = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
+        with Path(path).open() as file:
+            data = yaml.safe_load(file)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {error}") from None
     if not isinstance(data, Mapping):
-        raise ConfigError(f"{path}: expected a mapping of keys at the top level")
+        known = ", ".join(kind.model_fields)
+        raise ConfigError(f"{path}: found {type(data).__name__}; expected a mapping of the keys {known}")
     return kind.from_dict(data, where=str(path))

@@ -77,7 +77,11 @@ class Layout:
     def _fit(self, laid: LaidOut, reply: Role | None) -> LaidOut:
         if len(laid) <= self.context:
             return laid
-        if self.overflow == "refuse" or reply is not None:
+        if reply is not None:
+            raise LayoutError(
+                f"{laid.sample.name}: the prompt takes {len(laid)} tokens and the context is {self.context}; shorten it"
+            )
+        if self.overflow == "refuse":
             raise LayoutError(
                 f"{laid.sample.name}: {len(laid)} tokens do not fit the context of {self.context}; shorten the sample, "
                 "raise model.context, or set model.overflow=truncate"

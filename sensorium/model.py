@@ -40,8 +40,8 @@ class ModelConfig(Config):
     head: Head.Config = Field(default_factory=lambda: Head.Config.model_validate("token"))
     tokenizer: Tokenizer.Config
     template: ChatTemplate = ChatTemplate()
-    context: int = Field(512, ge=8, description="longest sample in tokens")
-    overflow: Literal["refuse", "truncate"] = Field("refuse", description="what happens to a longer sample")
+    context: int = Field(default=512, ge=8, description="longest sample in tokens")
+    overflow: Literal["refuse", "truncate"] = Field(default="refuse", description="what happens to a longer sample")
 
     @property
     def tokens_per_tile(self) -> int:
@@ -83,7 +83,7 @@ class Model(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Hidden states `[rows, tokens, dim]` of a packed batch."""
         embeddings = self.fuse(batch)
-        return self.backbone(embeddings, batch.positions, self.fusion.mask(batch))
+        return self.backbone(embeddings, batch.positions, self.fusion.attention(batch))
 
     def fuse(self, batch: Batch) -> Tensor:
         """What enters the backbone, `[rows, tokens, dim]`; the encoder runs once over all tiles, even over none."""
@@ -92,7 +92,7 @@ class Model(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.head.weight.device if isinstance(self.head.weight, Tensor) else next(self.parameters()).device
+        return next(self.parameters()).device
 
     @torch.inference_mode()
     def logits(self, samples: Sequence[Sample | Sequence[Segment | str]]) -> list[Tensor]:
@@ -120,11 +120,11 @@ class Model(nn.Module):
         save_model(self, Path(folder))
 
 
-def compose(config: ModelConfig) -> Model:
-    """A new model: tokenizer made, parts built and, where their configs name pre-trained weights, filled with them."""
+def compose(config: ModelConfig, tokenizer: Tokenizer | None = None) -> Model:
+    """A new model: tokenizer made, if none is given, parts built and, where their configs name pre-trained weights,
+    filled with them."""
     config = config.model_copy(update={name: part.resolved() for name, part in config if hasattr(part, "resolved")})
-    tokenizer = config.tokenizer.part.create(config.tokenizer)
-    model = Model(config, tokenizer)
+    model = Model(config, tokenizer or config.tokenizer.part.create(config.tokenizer))
     for name in PARTS:
         getattr(config, name).load_pretrained(getattr(model, name))
     return model

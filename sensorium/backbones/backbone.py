@@ -3,12 +3,43 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sensorium.config import Part, PartConfig
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Who may attend to whom, in the two forms that kernels want."""
+
+    mask: Tensor
+    """bool `[rows, 1, tokens, keys]`, true where a query may attend"""
+    unpack: Tensor | None = None
+    """int64 `[samples, longest]`: where each sample's tokens stand in the flattened rows. Given where the pattern is
+    causal within samples and nothing across; ends shorter than the longest repeat token 0 and are causally invisible"""
+    repack: Tensor | None = None
+    """int64 `[rows * tokens]`: where each token stands in the flattened `unpack`"""
+
+    @classmethod
+    def within(cls, documents: Tensor) -> Attention:
+        """Causal within each packed sample and nothing across, which is the whole of the isolation between them.
+
+        `documents` `[rows, tokens]` numbers the samples of a row, 0 for padding.
+        """
+        rows, tokens = documents.shape
+        device = documents.device
+        causal = torch.ones(tokens, tokens, dtype=torch.bool, device=device).tril()
+        mask = ((documents[:, :, None] == documents[:, None, :]) & causal)[:, None]
+        numbered = (documents + torch.arange(rows, device=device)[:, None] * (tokens + 1)).flatten()
+        sample, lengths = torch.unique_consecutive(numbered, return_inverse=True, return_counts=True)[1:]
+        place = torch.arange(rows * tokens, device=device) - (lengths.cumsum(0) - lengths)[sample]
+        unpack = torch.zeros(len(lengths), int(lengths.max()), dtype=torch.int64, device=device)
+        unpack[sample, place] = torch.arange(rows * tokens, device=device)
+        return cls(mask, unpack, sample * unpack.shape[1] + place)
 
 
 class Backbone(nn.Module, Part, family="backbone", package="sensorium.backbones"):
@@ -25,11 +56,11 @@ class Backbone(nn.Module, Part, family="backbone", package="sensorium.backbones"
         """Token ids `[rows, tokens]` to embeddings `[rows, tokens, dim]`."""
 
     @abstractmethod
-    def forward(self, embeddings: Tensor, positions: Tensor, mask: Tensor, cache: Any | None = None) -> Tensor:
+    def forward(self, embeddings: Tensor, positions: Tensor, attention: Attention, cache: Any | None = None) -> Tensor:
         """`embeddings` `[rows, tokens, dim]` to hidden states of the same shape, after the final norm.
 
-        `positions` `[rows, tokens]` count within each document; `mask` bool `[rows, 1, tokens, keys]` is true where a
-        query may attend. With a `cache` from `new_cache`, keys of earlier calls come first and are extended in place.
+        `positions` `[rows, tokens]` count within each sample. With a `cache` from `new_cache`, the keys of earlier
+        calls come first and the cache is extended in place.
         """
 
     @abstractmethod
@@ -48,14 +79,3 @@ class Backbone(nn.Module, Part, family="backbone", package="sensorium.backbones"
     def shard_units(self) -> list[nn.Module]:
         """The modules that parallel training shards one by one."""
         return list(self.layers)
-
-
-def causal_mask(documents: Tensor) -> Tensor:
-    """`[rows, 1, tokens, tokens]`, true where query and key are of one document and the key is not later.
-
-    `documents` `[rows, tokens]` numbers the packed samples of a row; tokens of one number see each other and nothing
-    else, which is the whole of the isolation between packed samples.
-    """
-    tokens = documents.shape[1]
-    causal = torch.ones(tokens, tokens, dtype=torch.bool, device=documents.device).tril()
-    return ((documents[:, :, None] == documents[:, None, :]) & causal)[:, None]

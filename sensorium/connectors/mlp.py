@@ -12,7 +12,7 @@ class MLP(Connector, name="mlp"):
     """`depth` linear layers with GELU between them; the number of tokens stays."""
 
     class Config(Connector.Config):
-        depth: int = Field(2, ge=1, description="linear layers")
+        depth: int = Field(default=2, ge=1, description="linear layers")
 
     def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:
         super().__init__(config, in_dim, out_dim, grid)

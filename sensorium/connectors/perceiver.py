@@ -14,11 +14,11 @@ class Perceiver(Connector, name="perceiver"):
     """A fixed number of learned latents attend to the features and to themselves, layer by layer."""
 
     class Config(Connector.Config):
-        latents: int = Field(64, ge=1, description="tokens that leave, whatever enters")
-        depth: int = Field(2, ge=1, description="attention and feed-forward layers")
-        num_heads: int = Field(8, ge=1)
-        head_dim: int = Field(64, ge=1)
-        ff_ratio: int = Field(4, ge=1)
+        latents: int = Field(default=64, ge=1, description="tokens that leave, whatever enters")
+        depth: int = Field(default=2, ge=1, description="attention and feed-forward layers")
+        num_heads: int = Field(default=8, ge=1)
+        head_dim: int = Field(default=64, ge=1)
+        ff_ratio: int = Field(default=4, ge=1)
 
         def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
             return self.latents

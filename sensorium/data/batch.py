@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sensorium.data.images import open_picture
+from sensorium.errors import DataError
 
 if TYPE_CHECKING:
     from sensorium.layout import LaidOut, Layout
@@ -51,25 +52,33 @@ class Batch:
         return int((self.documents > 0).sum())
 
 
-def collate(rows: Sequence[Sequence[LaidOut]], layout: Layout, length: int | None = None) -> Batch:
-    """Rows of laid-out samples to a batch, padded to `length` (by default to the longest); media are decoded here."""
+def collate(
+    rows: Sequence[Sequence[LaidOut]],
+    layout: Layout,
+    length: int | None = None,
+    on_bad: Callable[[LaidOut, DataError], None] | None = None,
+) -> Batch:
+    """Rows of laid-out samples to a batch, padded to `length` (by default to the longest); media are decoded here.
+
+    A sample with a picture that cannot be decoded is told to `on_bad` and left out; without `on_bad` it is an error.
+    """
     length = length or max(sum(len(laid) for laid in row) for row in rows)
+    decoded = [_decode(row, layout, on_bad) for row in rows]
     shape = (len(rows), length)
     ids = np.full(shape, layout.tokenizer.pad_id, dtype=np.int64)
     supervised, media = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     positions, documents = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     tiles: list[np.ndarray] = []
     tile_positions: list[int] = []
-    for r, row in enumerate(rows):
+    for r, row in enumerate(decoded):
         start = 0
-        for number, laid in enumerate(row, 1):
+        for number, (laid, cut) in enumerate(row, 1):
             end = start + len(laid)
             ids[r, start:end], supervised[r, start:end] = laid.ids, laid.supervised
             positions[r, start:end], documents[r, start:end] = np.arange(len(laid)), number
+            tiles += cut
             for span in laid.spans:
                 media[r, start + span.start : start + span.start + span.length] = True
-                picture = open_picture(span.image.source, span.image.id or laid.sample.name)
-                tiles.append(layout.tiling.cut(picture, span.plan))
                 tile_positions += layout.tiling.positions(span.plan)
             start = end
     width, height = layout.tiling.input_size
@@ -82,5 +91,23 @@ def collate(rows: Sequence[Sequence[LaidOut]], layout: Layout, length: int | Non
         media=torch.from_numpy(media),
         tiles=torch.from_numpy(stacked),
         tile_positions=torch.tensor(tile_positions, dtype=torch.int64),
-        samples=tuple(tuple(laid.sample.name for laid in row) for row in rows),
+        samples=tuple(tuple(laid.sample.name for laid, _ in row) for row in decoded),
     )
+
+
+def _decode(
+    row: Sequence[LaidOut], layout: Layout, on_bad: Callable[[LaidOut, DataError], None] | None
+) -> list[tuple[LaidOut, list[np.ndarray]]]:
+    """The samples of a row that can be read, each with the tiles of its pictures."""
+    readable = []
+    for laid in row:
+        try:
+            pictures = [open_picture(s.image.source, s.image.id or laid.sample.name) for s in laid.spans]
+        except DataError as error:
+            if on_bad is None:
+                raise
+            on_bad(laid, error)
+            continue
+        cut = [layout.tiling.cut(picture, s.plan) for picture, s in zip(pictures, laid.spans, strict=True)]
+        readable.append((laid, cut))
+    return readable

@@ -7,13 +7,24 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as PILImage
-from PIL import ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from sensorium.errors import DataError
 from sensorium.sample import Picture, PictureSource
 
 MAX_PIXELS = 64_000_000
 """Pictures above this are refused as decompression bombs."""
+
+TURNS = {
+    2: PILImage.Transpose.FLIP_LEFT_RIGHT,
+    3: PILImage.Transpose.ROTATE_180,
+    4: PILImage.Transpose.FLIP_TOP_BOTTOM,
+    5: PILImage.Transpose.TRANSPOSE,
+    6: PILImage.Transpose.ROTATE_270,
+    7: PILImage.Transpose.TRANSVERSE,
+    8: PILImage.Transpose.ROTATE_90,
+}
+"""What makes a picture of an EXIF orientation upright."""
 
 
 def open_picture(source: PictureSource, name: str = "picture") -> PILImage.Image:
@@ -22,9 +33,12 @@ def open_picture(source: PictureSource, name: str = "picture") -> PILImage.Image
         return source.open()
     try:
         with _lazy(source, name) as picture:
+            turn = TURNS.get(_orientation(picture))
             picture.load()
-            return to_rgb(ImageOps.exif_transpose(picture))
-    except (OSError, SyntaxError, ValueError) as error:
+            return to_rgb(picture if turn is None else picture.transpose(turn))
+    except DataError:
+        raise
+    except Exception as error:  # whatever a decoder stumbles over is the file's fault and must not end a run
         raise DataError(f"{name}: cannot decode {_where(source)}: {error}; re-save or remove the file") from None
 
 
@@ -34,8 +48,18 @@ def picture_size(source: PictureSource, name: str = "picture") -> tuple[int, int
         return source.size
     with _lazy(source, name) as picture:
         width, height = picture.size
-        turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        turned = _orientation(picture) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
+
+
+def _orientation(picture: PILImage.Image) -> int:
+    """The EXIF orientation that decoding leaves as it is, from the header alone: a PNG's own `getexif` decodes it."""
+    if picture.format == "TIFF":  # Pillow turns these itself
+        return 1
+    try:
+        return PILImage.Image.getexif(picture).get(0x0112, 1)
+    except Exception:  # damaged EXIF is no reason to lose the picture
+        return 1
 
 
 def to_rgb(picture: PILImage.Image) -> PILImage.Image:
@@ -55,7 +79,9 @@ def _lazy(source: str | Path | bytes, name: str) -> PILImage.Image:
         picture = PILImage.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except FileNotFoundError:
         raise DataError(f"{name}: no file {source}; check the path") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, PILImage.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise DataError(f"{name}: {_where(source)} is no picture of a known format; re-save or remove it") from None
+    except Exception as error:
         raise DataError(f"{name}: {_where(source)} is not a readable picture ({error}); re-save or remove it") from None
     width, height = picture.size
     if width * height > MAX_PIXELS or not width * height:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from sensorium.errors import DataError
 from sensorium.sample import Sample
 
 
@@ -29,6 +30,11 @@ class Mixture:
         self.sources, self.seed = list(sources), seed
         self.weights = [weight / sum(weights) for weight in weights]
         self.drawn = [0] * len(self.sources)
+        for number, source in enumerate(self.sources):
+            if not len(source):
+                raise DataError(
+                    f"data.{number} ({type(source).__name__}) has no samples; check its folder and its filters"
+                )
 
     def next_key(self) -> Key:
         total = sum(self.drawn) + 1

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sensorium.data.batch import Batch, collate
 from sensorium.data.mixture import Key, Mixture
 from sensorium.errors import DataError
-from sensorium.layout import LaidOut, Layout
+
+if TYPE_CHECKING:
+    from sensorium.layout import LaidOut, Layout
 
 
 class Quarantine:
-    """Bad samples go to a file with their reason and are counted; past `limit` the run stops."""
+    """Bad samples go to a file with their reason and are counted over the whole run; past `limit` the run stops."""
 
     def __init__(self, file: Path | None, limit: int) -> None:
-        self.file, self.limit, self.count = file, limit, 0
+        self.file, self.limit = file, limit
+        self.count = len(self._lines())
 
-    def add(self, key: Key, source: str, error: DataError) -> None:
+    def _lines(self) -> list[str]:
+        return self.file.read_text().splitlines() if self.file is not None and self.file.exists() else []
+
+    def cut_back(self, count: int) -> None:
+        """Forget all but the first `count` samples: a resumed run meets the others again."""
+        self.count = count
+        if self.file is not None:
+            self.file.write_text("".join(line + "\n" for line in self._lines()[:count]))
+
+    def add(self, source: str, error: DataError, **where: object) -> None:
+        """Note a sample of `source`, found by `where` (its index or its id)."""
         self.count += 1
         if self.file is not None:
             with self.file.open("a") as lines:
-                lines.write(json.dumps({"source": source, "index": key.index, "reason": str(error)}) + "\n")
+                lines.write(json.dumps({"source": source, **where, "reason": str(error)}) + "\n")
         if self.count > self.limit:
             raise DataError(f"{self.count} bad samples, more than the limit of {self.limit}; the last: {error}")
 
@@ -31,8 +44,8 @@ class Quarantine:
 class Packer:
     """An endless stream of packs of at most `length` tokens.
 
-    The oldest sample of a look-ahead buffer opens the pack, so none waits for ever; then the longest that still fits
-    joins until none does (best fit). A pack is read back from its keys alone, and the whole state is the mixture's
+    The oldest sample of a look-ahead buffer opens the pack, so none waits for ever; those that fill the rest of it best
+    join. A pack is read back from its keys alone, and the whole state is the mixture's
     counters and the keys in the buffer.
     """
 
@@ -53,13 +66,11 @@ class Packer:
             try:
                 self.waiting.append((key, self.lay(key)))
             except DataError as error:
-                self.quarantine.add(key, type(self.mixture.sources[key.source]).__name__, error)
-        pack = [self.waiting.pop(0)[1]]
-        room = self.length - len(pack[0])
-        while fitting := [i for i, (_, laid) in enumerate(self.waiting) if len(laid) <= room]:
-            best = max(fitting, key=lambda i: len(self.waiting[i][1]))
-            pack.append(self.waiting.pop(best)[1])
-            room -= len(pack[-1])
+                self.quarantine.add(type(self.mixture.sources[key.source]).__name__, error, index=key.index)
+        first = self.waiting.pop(0)[1]
+        joining = fullest([len(laid) for _, laid in self.waiting], self.length - len(first))
+        pack = [first, *(self.waiting[i][1] for i in joining)]
+        self.waiting = [entry for i, entry in enumerate(self.waiting) if i not in joining]
         return pack
 
     def lay(self, key: Key) -> LaidOut:
@@ -67,11 +78,15 @@ class Packer:
         laid = self.layout(sample.blind() if self.blind else sample)
         if len(laid) > self.length:
             raise DataError(f"{sample.name}: {len(laid)} tokens do not fit a row of {self.length}; raise stage.length")
-        if not laid.supervised.any():
+        if not laid.supervised[1:].any():
             raise DataError(
                 f"{sample.name}: nothing is supervised, so it would teach nothing; set supervise on a segment"
             )
         return laid
+
+    def refuse(self, laid: LaidOut, error: DataError) -> None:
+        """Quarantine a sample whose pictures turned out to be unreadable only when they were decoded."""
+        self.quarantine.add(laid.sample.source, error, id=laid.sample.id)
 
     def state(self) -> dict[str, Any]:
         """A few kilobytes of JSON from which `restore` goes on exactly."""
@@ -80,9 +95,25 @@ class Packer:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.mixture.drawn = list(state["drawn"])
-        self.quarantine.count = state["quarantined"]
+        self.quarantine.cut_back(state["quarantined"])
         keys = [Key(source, index) for source, index in state["waiting"]]
         self.waiting = [(key, self.lay(key)) for key in keys]
+
+
+def fullest(lengths: Sequence[int], room: int) -> list[int]:
+    """The indices of the `lengths` that together fill `room` best; of equally good choices one of early indices.
+
+    Exact: bit `n` of `sums[i]` says whether some of the first `i` lengths add up to `n`.
+    """
+    sums, within = [1], (1 << (room + 1)) - 1
+    for length in lengths:
+        sums.append((sums[-1] | sums[-1] << length) & within)
+    filled, chosen = sums[-1].bit_length() - 1, []
+    for i in range(len(lengths) - 1, -1, -1):
+        if not sums[i] >> filled & 1:
+            chosen.append(i)
+            filled -= lengths[i]
+    return chosen[::-1]
 
 
 class Loader:
@@ -92,7 +123,8 @@ class Loader:
         self.packer, self.rows, self.micro_batches = packer, rows, micro_batches
 
     def next_step(self) -> list[Batch]:
-        return [
-            collate([self.packer.next_pack() for _ in range(self.rows)], self.packer.layout, self.packer.length)
-            for _ in range(self.micro_batches)
-        ]
+        return [self._batch() for _ in range(self.micro_batches)]
+
+    def _batch(self) -> Batch:
+        packer = self.packer
+        return collate([packer.next_pack() for _ in range(self.rows)], packer.layout, packer.length, packer.refuse)

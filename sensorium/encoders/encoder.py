@@ -47,6 +47,13 @@ class Encoder(nn.Module, Part, family="encoder", package="sensorium.encoders"):
         return [self]
 
 
+def rounded_up(tiles: Tensor, multiple: int = 4) -> Tensor:
+    """Blank tiles appended up to a multiple. CPU kernels are compiled for each batch size they meet, which for bf16
+    convolutions costs ten times the convolution; packed steps would show them a new size every time."""
+    missing = -len(tiles) % multiple
+    return torch.cat([tiles, tiles.new_zeros(missing, *tiles.shape[1:])]) if missing else tiles
+
+
 class Normalise(nn.Module):
     """uint8 pixels to floats: `(x / 255 - mean) / std` for each of the three channels."""
 

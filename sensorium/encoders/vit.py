@@ -6,6 +6,7 @@ several times faster from nothing. With the patch stem and a class token this is
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -13,20 +14,21 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sensorium.encoders.encoder import Encoder, Normalise
+from sensorium.encoders.encoder import Encoder, Normalise, rounded_up
 
 
 class ViT(Encoder, name="vit"):
     """Pre-norm transformer over patches with learned positions."""
 
     class Config(Encoder.Config):
-        image_size: int = Field(64, ge=8, description="side of the square input in pixels")
-        patch_size: int = Field(8, ge=2, description="pixels per patch side; image_size must be a multiple")
-        width: int = Field(128, ge=8, description="feature width")
-        depth: int = Field(4, ge=0, description="transformer blocks")
-        num_heads: int = Field(4, ge=1)
-        mlp_ratio: float = Field(4.0, gt=0)
+        image_size: int = Field(default=64, ge=8, description="side of the square input in pixels")
+        patch_size: int = Field(default=8, ge=2, description="pixels per patch side; image_size must be a multiple")
+        width: int = Field(default=128, ge=8, description="feature width")
+        depth: int = Field(default=4, ge=0, description="transformer blocks")
+        num_heads: int = Field(default=4, ge=1)
+        mlp_ratio: float = Field(default=4.0, gt=0)
         stem: Literal["conv", "patch"] = "conv"
+        stem_blocks: int = Field(default=0, ge=0, description="residual convolutions after each halving but the first")
         class_token: bool = False
         final_norm: bool = True
         norm_eps: float = 1e-6
@@ -36,9 +38,11 @@ class ViT(Encoder, name="vit"):
         @model_validator(mode="after")
         def _dimensions(self) -> ViT.Config:
             if self.image_size % self.patch_size:
-                raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+                raise ValueError(
+                    f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; change one"
+                )
             if self.width % self.num_heads:
-                raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}")
+                raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}; change one")
             if self.stem == "conv" and self.patch_size & (self.patch_size - 1):
                 raise ValueError(
                     f"the convolutional stem halves the picture: patch_size {self.patch_size} is no power of 2"
@@ -71,15 +75,26 @@ class ViT(Encoder, name="vit"):
         self.positions = nn.Parameter(torch.randn(1, config.tokens, config.width) * 0.02)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, config.norm_eps) if config.final_norm else nn.Identity()
+        self.blocks.apply(self._initialise)
+
+    def _initialise(self, module: nn.Module) -> None:
+        """Residual branches start small, so that a deep encoder from nothing learns through its stem at first."""
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        if isinstance(module, Block):
+            for last in (module.out, module.down):
+                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * self.config.depth))
 
     def forward(self, tiles: Tensor) -> Tensor:
+        count, tiles = len(tiles), rounded_up(tiles)
         hidden = self.stem(self.normalise(tiles)).flatten(2).transpose(1, 2)
         if self.class_token is not None:
             hidden = torch.cat([self.class_token.expand(len(hidden), -1, -1), hidden], dim=1)
         hidden = hidden + self.positions
         for block in self.blocks:
             hidden = block(hidden)
-        return self.norm(hidden)
+        return self.norm(hidden)[:count]
 
     def shard_units(self) -> list[nn.Module]:
         return list(self.blocks)
@@ -103,7 +118,7 @@ class Block(nn.Module):
         n, tokens, width = hidden.shape
         q, k, v = (
             self.qkv(self.attention_norm(hidden))
-            .view(n, tokens, 3, self.num_heads, -1)
+            .view(n, tokens, 3, self.num_heads, width // self.num_heads)
             .permute(2, 0, 3, 1, 4)
             .unbind(0)
         )
@@ -123,6 +138,20 @@ def _conv_stem(config: ViT.Config) -> nn.Module:
     channels = 3
     for step in range(halvings):
         wider = max(8, config.width >> (halvings - 1 - step))
-        layers += [nn.Conv2d(channels, wider, 3, 2, 1), nn.GroupNorm(1, wider), nn.GELU()]
+        layers += [nn.Conv2d(channels, wider, 3, 2, 1), nn.GroupNorm(wider, wider), nn.GELU()]
+        layers += [ResidualConv(wider) for _ in range(config.stem_blocks if step else 0)]
         channels = wider
     return nn.Sequential(*layers, nn.Conv2d(channels, config.width, 1))
+
+
+class ResidualConv(nn.Module):
+    """Two 3x3 convolutions around a GELU, added to what entered."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, channels)
+        self.first = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.gelu(self.first(self.norm(x))))

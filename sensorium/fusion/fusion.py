@@ -6,6 +6,7 @@ from abc import abstractmethod
 
 from torch import Tensor, nn
 
+from sensorium.backbones.backbone import Attention
 from sensorium.config import Part, PartConfig
 from sensorium.data.batch import Batch
 
@@ -25,5 +26,5 @@ class Fusion(nn.Module, Part, family="fusion", package="sensorium.fusion"):
         """Text `embeddings` `[rows, tokens, dim]` and `media` `[tiles, out_tokens, dim]` to the backbone's input."""
 
     @abstractmethod
-    def mask(self, batch: Batch) -> Tensor:
-        """Bool `[rows, 1, tokens, tokens]`: who may attend to whom."""
+    def attention(self, batch: Batch) -> Attention:
+        """Who may attend to whom."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sensorium.backbones.backbone import causal_mask
+from sensorium.backbones.backbone import Attention
 from sensorium.data.batch import Batch
 from sensorium.errors import LayoutError
 from sensorium.fusion.fusion import Fusion
@@ -32,5 +32,5 @@ class Inline(Fusion, name="inline"):
             media = media + self.tile_positions(batch.tile_positions)[:, None]
         return torch.masked_scatter(embeddings, batch.media[..., None], media.to(embeddings.dtype))
 
-    def mask(self, batch: Batch) -> Tensor:
-        return causal_mask(batch.documents)
+    def attention(self, batch: Batch) -> Attention:
+        return Attention.within(batch.documents)

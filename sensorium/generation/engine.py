@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from sensorium.backbones.backbone import Attention
 from sensorium.data.batch import collate
 from sensorium.layout import LaidOut
 from sensorium.model import Model
@@ -48,25 +49,26 @@ def generate(
 
 @torch.inference_mode()
 def stream(model: Model, laid: Sequence[LaidOut], max_tokens: int, sampler: Sampler) -> Iterator[list[int | None]]:
-    """One token a prompt at a time, `None` for those that have ended."""
+    """One token a prompt at a time, `None` for those that have ended; the context ends each prompt by itself."""
     stop = model.tokenizer.markers(model.config.template.assistant.end)[:1]
-    room = min(max_tokens, model.config.context - max(len(one) for one in laid))
     batch = collate([[one] for one in laid], model.layout).to(model.device)
     cache = model.backbone.new_cache()
-    hidden = model.backbone(model.fuse(batch), batch.positions, model.fusion.mask(batch), cache)
+    hidden = model.backbone(model.fuse(batch), batch.positions, model.fusion.attention(batch), cache)
     lengths = torch.tensor([len(one) for one in laid], device=model.device)
     last = hidden[torch.arange(len(laid), device=model.device), lengths - 1]
     seen = batch.documents > 0
     ended = torch.zeros(len(laid), dtype=torch.bool, device=model.device)
-    for step in range(max(0, room)):
+    for step in range(max_tokens):
         tokens = sampler(model.head(last).float())
+        ended |= lengths + step >= model.config.context
         ended |= torch.isin(tokens, torch.tensor(stop, device=model.device))
         yield [None if done else int(token) for token, done in zip(tokens, ended, strict=True)]
         if bool(ended.all()):
             return
         seen = torch.cat([seen, seen.new_ones(len(laid), 1)], dim=1)
         embeddings = model.backbone.embed(tokens[:, None])
-        last = model.backbone(embeddings, (lengths + step)[:, None], seen[:, None, None], cache)[:, -1]
+        positions = (lengths + step).clamp(max=model.config.context - 1)  # beyond it only those that have ended
+        last = model.backbone(embeddings, positions[:, None], Attention(seen[:, None, None]), cache)[:, -1]
 
 
 class Sampler:

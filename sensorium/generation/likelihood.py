@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 
 import torch
@@ -18,7 +19,9 @@ def rank(model: Model, prompt: Sample, answers: Sequence[str], per_token: bool =
     """The log-likelihood of each answer as the assistant's reply, in nats, divided by its tokens if `per_token`."""
     replies = [Text(answer, role="assistant", supervise=True) for answer in answers]
     unsupervised = tuple(replace(segment, supervise=False) for segment in prompt.segments)
-    laid = [model.layout(replace(prompt, segments=(*unsupervised, reply))) for reply in replies]
+    layout = copy(model.layout)
+    layout.overflow = "refuse"  # the likelihood of part of an answer would be another answer's
+    laid = [layout(replace(prompt, segments=(*unsupervised, reply))) for reply in replies]
     batch = collate([[one] for one in laid], model.layout).to(model.device)
     rows, places = predicting(batch)
     logits = model.head(model(batch)[rows, places]).float()

@@ -19,7 +19,10 @@ class NextToken(Objective, name="next-token"):
     never meets a long sequence in memory."""
 
     class Config(Objective.Config):
-        chunk: int = Field(4096, ge=1, description="supervised tokens whose logits are held at once")
+        chunk: int = Field(default=4096, ge=1, description="supervised tokens whose logits are held at once")
+
+    def count(self, batch: Batch) -> int:
+        return len(predicting(batch)[0])
 
     def __call__(self, model: Any, batch: Batch) -> Loss:
         rows, places = predicting(batch)

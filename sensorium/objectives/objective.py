@@ -27,5 +27,13 @@ class Objective(Part, family="objective", package="sensorium.objectives"):
     def __init__(self, config: Config) -> None:
         self.config: Any = config
 
+    needs_pictures = False
+    """Whether a sample without pictures teaches nothing; a blind twin passes over stages with such an objective."""
+
+    @abstractmethod
+    def count(self, batch: Batch) -> int:
+        """How many terms the loss of this batch will have; known before the model runs, so that the trainer can divide
+        by the count of a whole step."""
+
     @abstractmethod
     def __call__(self, model: nn.Module, batch: Batch) -> Loss: ...

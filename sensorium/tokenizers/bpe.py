@@ -21,9 +21,11 @@ class BPE(Tokenizer, name="bpe"):
     stands. Training is deterministic."""
 
     class Config(Tokenizer.Config):
-        vocab_size: int = Field(512, ge=256 + len(SPECIALS), description="at most this many tokens, bytes included")
-        corpus: tuple[Source.Config, ...] = Field((), description="sources whose text it is trained on")
-        samples: int = Field(2_000, ge=1, description="samples read from each source for training")
+        vocab_size: int = Field(
+            default=512, ge=256 + len(SPECIALS), description="at most this many tokens, bytes included"
+        )
+        corpus: tuple[Source.Config, ...] = Field(default=(), description="sources whose text it is trained on")
+        samples: int = Field(default=2_000, ge=1, description="samples read from each source for training")
 
     @classmethod
     def create(cls, config: Config) -> BPE:

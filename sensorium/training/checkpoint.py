@@ -25,6 +25,7 @@ from sensorium.errors import CheckpointError
 from sensorium.model import PARTS, Model, ModelConfig
 
 CONFIG, MANIFEST, OPTIMISER, STATE = "config.json", "manifest.json", "optimiser.safetensors", "state.json"
+AGAIN = "; use an earlier checkpoint (a run goes on from the newest: remove this folder, and resume)"
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
@@ -104,18 +105,16 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     try:
         return load_file(file)
     except FileNotFoundError:
-        raise CheckpointError(
-            f"{file.parent}: no {file.name}; the checkpoint is not whole, use an earlier one"
-        ) from None
+        raise CheckpointError(f"{file.parent}: no {file.name}; the checkpoint is not whole{AGAIN}") from None
     except SafetensorError as error:
-        raise CheckpointError(f"{file}: cut short or damaged ({error}); use an earlier checkpoint") from None
+        raise CheckpointError(f"{file}: cut short or damaged ({error}){AGAIN}") from None
 
 
 def find_model(folder: Path) -> Path:
     """The model in a folder: the folder itself, a finished run's `model`, or a running one's newest checkpoint."""
     folder = Path(folder)
     for candidate in (folder, folder / "model", newest_checkpoint(folder)):
-        if candidate is not None and (candidate / CONFIG).is_file():
+        if candidate is not None and any((candidate / name).is_file() for name in (CONFIG, MANIFEST)):
             return candidate
     found = "it does not exist" if not folder.exists() else "it has no config.json, no model/ and no checkpoints/"
     raise CheckpointError(f"{folder}: not a model: {found}; give a folder that `sensorium train` wrote")
@@ -131,14 +130,14 @@ def verify(folder: Path) -> None:
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
     except (FileNotFoundError, ValueError, KeyError):
-        raise CheckpointError(f"{folder / MANIFEST}: missing or unreadable; the checkpoint is not whole") from None
+        raise CheckpointError(
+            f"{folder / MANIFEST}: missing or unreadable, so the folder is not whole{AGAIN}"
+        ) from None
     for name, digest in files.items():
         if not (folder / name).is_file():
-            raise CheckpointError(f"{folder}: no {name}; the checkpoint is not whole, use an earlier one")
+            raise CheckpointError(f"{folder}: no {name}; the checkpoint is not whole{AGAIN}")
         if _digest(folder / name) != digest:
-            raise CheckpointError(
-                f"{folder / name}: cut short or changed since it was written; use an earlier checkpoint"
-            )
+            raise CheckpointError(f"{folder / name}: cut short or changed since it was written{AGAIN}")
 
 
 def _digest(file: Path) -> str:

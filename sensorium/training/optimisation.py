@@ -53,15 +53,20 @@ def lr_at(step: int, stage: Stage) -> float:
     return stage.final_lr + (1 - stage.final_lr) * shape
 
 
-def precision(stage: Stage, device: torch.device) -> torch.dtype:
-    """The dtype of matrix products. `auto` depends on the hardware alone, never on a timing, so that the same machine
-    always computes the same numbers."""
+BF16_WIDTH = 512
+"""Backbone width from which bfloat16 pays on a CPU that has it (`docs/performance.md`): below, casts cost what the
+products save."""
+
+
+def precision(stage: Stage, device: torch.device, width: int = BF16_WIDTH) -> torch.dtype:
+    """The dtype of matrix products. `auto` depends on the hardware and the backbone's width, never on a timing, so that
+    the same machine always computes the same numbers."""
     if stage.precision != "auto":
         return getattr(torch, stage.precision)
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported()
     else:
-        fast = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        fast = width >= BF16_WIDTH and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return torch.bfloat16 if fast else torch.float32
 
 

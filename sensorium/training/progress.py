@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -10,13 +12,19 @@ from typing import Any, Self
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+LOG = "log.jsonl"
+
 
 class Log:
-    """Every step as a line of `log.jsonl`, as TensorBoard scalars where TensorBoard is installed, and on the bar."""
+    """Every step as a line of `log.jsonl`, as TensorBoard scalars where TensorBoard is installed, and on the bar.
 
-    def __init__(self, out: Path, title: str, quiet: bool) -> None:
-        self.file = (out / "log.jsonl").open("a")
-        self.board = _tensorboard(out)
+    `done` steps are behind the run; what an earlier attempt logged beyond them is cut off, for it is run again.
+    """
+
+    def __init__(self, out: Path, title: str, quiet: bool, done: int = 0) -> None:
+        cut_back(out / LOG, done)
+        self.file = (out / LOG).open("a")
+        self.board = _tensorboard(out, done)
         self.bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -56,9 +64,30 @@ class Log:
         self.bar.update(self.task, advance=1, note=note)
 
 
-def _tensorboard(out: Path) -> Any | None:
+def cut_back(file: Path, steps: int) -> None:
+    """Cut a log of one step a line back to its first `steps` steps, and drop a last line that a kill cut short."""
+    if not file.exists():
+        return
+    kept = 0
+    with file.open("rb") as lines:
+        for line in lines:
+            if _step(line) > steps:
+                break
+            kept += len(line)
+    os.truncate(file, kept)
+
+
+def _step(line: bytes) -> float:
+    """The step of a line; infinity if the line is not whole."""
+    try:
+        return json.loads(line)["step"] if line.endswith(b"\n") else math.inf
+    except ValueError:
+        return math.inf
+
+
+def _tensorboard(out: Path, done: int) -> Any | None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(out / "tensorboard"))
+    return SummaryWriter(str(out / "tensorboard"), purge_step=done + 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +16,30 @@ from safetensors.torch import save_file
 from sensorium.data.batch import Batch
 from sensorium.data.mixture import Mixture
 from sensorium.data.packer import Loader, Packer, Quarantine
-from sensorium.errors import CheckpointError
+from sensorium.encoders.cache import cached_features
+from sensorium.errors import CheckpointError, DataError
 from sensorium.model import Model, compose
-from sensorium.objectives.next_token import predicting
 from sensorium.objectives.objective import Objective
 from sensorium.recipe import Recipe, Stage
 from sensorium.training import checkpoint
 from sensorium.training.optimisation import autocast, lr_at, make_optimiser, precision, set_trainable
 from sensorium.training.progress import Log
 
-RECIPE = "recipe.yaml"
+RECIPE, QUARANTINE = "recipe.yaml", "quarantine.jsonl"
 
 
 def train(
-    recipe: Recipe, out: str | Path, resume: bool = False, quiet: bool = False, stop_after: int | None = None
+    recipe: Recipe,
+    out: str | Path,
+    resume: bool = False,
+    quiet: bool = False,
+    stop_after: int | None = None,
+    device: str | None = None,
 ) -> Model:
     """Train a recipe into the folder `out` and return the model; `resume` goes on where the last checkpoint stands.
 
     `stop_after` ends the run after so many steps in all, as a kill would: what tests and impatient people use.
+    `device` is by default the GPU, if there is one.
     """
     out = Path(out)
     latest = open_run(recipe, out, resume)
@@ -40,9 +48,10 @@ def train(
     torch.manual_seed(recipe.seed)
     model = checkpoint.load_model(latest) if latest else compose(recipe.model)
     state = json.loads((latest / checkpoint.STATE).read_text()) if latest else {"stage": 0, "step": 0, "total_step": 0}
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
-    with Log(out, recipe.name + (" (blind)" if recipe.blind else ""), quiet) as log:
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if not latest:
+        (out / QUARANTINE).unlink(missing_ok=True)
+    with Log(out, recipe.name + (" (blind)" if recipe.blind else ""), quiet, state["total_step"]) as log:
         for number in range(state["stage"], len(recipe.stages)):
             run = StageRun(recipe, number, model, out)
             if latest:
@@ -58,6 +67,8 @@ def train(
 def open_run(recipe: Recipe, out: Path, resume: bool) -> Path | None:
     """Make or reopen a run's folder; returns the checkpoint to go on from. Another run's folder is refused."""
     written = out / RECIPE
+    if out.exists() and not out.is_dir():
+        raise CheckpointError(f"{out}: is a file; choose a folder for --out")
     if not out.exists() or not any(out.iterdir()):
         out.mkdir(parents=True, exist_ok=True)
         written.write_text(recipe.to_yaml())
@@ -78,7 +89,7 @@ class StageRun:
         self.recipe, self.number, self.model, self.out = recipe, number, model, out
         self.stage: Stage = recipe.stages[number]
         self.device = model.device
-        self.dtype = precision(self.stage, self.device)
+        self.dtype = precision(self.stage, self.device, model.config.backbone.dim)
         self.trainable = set_trainable(model, self.stage)
         self.optimiser = make_optimiser(model, self.stage)
         self.objective: Objective = self.stage.objective.build()
@@ -97,24 +108,43 @@ class StageRun:
 
     def go(self, log: Log, state: dict[str, Any], stop_after: int | None) -> bool:
         """Run to the stage's end; false if `stop_after` came first."""
+        if self.recipe.blind and self.objective.needs_pictures:
+            return True
         log.stage(self.stage.name, self.stage.steps, self.step)
-        while self.step < self.stage.steps:
-            if stop_after is not None and state["total_step"] >= stop_after:
-                return False
-            record = self.one_step()
-            state["total_step"] += 1
-            log.step({"step": state["total_step"], "stage": self.stage.name, **record})
-            if state["total_step"] % self.recipe.save_every == 0:
-                self.save(state["total_step"])
+        with self.kept_features():
+            if self.step == 0:
+                self.edit()
+            while self.step < self.stage.steps:
+                if stop_after is not None and state["total_step"] >= stop_after:
+                    return False
+                torch.manual_seed(self.recipe.seed * 1_000_003 + state["total_step"])  # dropout, too, can be resumed
+                record = self.one_step()
+                state["total_step"] += 1
+                log.step({"step": state["total_step"], "stage": self.stage.name, **record})
+                if state["total_step"] % self.recipe.save_every == 0:
+                    self.save(state["total_step"])
         return True
 
+    def edit(self) -> None:
+        """Rewrite the model as the stage wants it, with a stream of the stage's data that costs the stage none."""
+        for config in self.stage.edits:
+            loader = Loader(make_packer(self.recipe, self.number, self.model), self.stage.rows, 1)
+            with autocast(self.dtype, self.device):
+                config.build()(self.model, chain.from_iterable(iter(loader.next_step, None)))
+
+    def kept_features(self) -> AbstractContextManager:
+        """The encoder looks features up while the stage runs, if the stage says so."""
+        where = self.stage.cache_features
+        if not where:
+            return nullcontext()
+        return cached_features(self.model.encoder, self.out / "features" if where is True else where)
+
     def one_step(self) -> dict[str, Any]:
-        """One optimiser step over all micro-batches; the loss is divided once, by the whole step's count."""
+        """One optimiser step over all micro-batches."""
         started = time.perf_counter()
         batches = self.loader.next_step()
         loaded = time.perf_counter()
-        count = sum(len(predicting(batch)[0]) for batch in batches)
-        total = sum(self._backward(batch.to(self.device), count) for batch in batches)
+        loss, count = self.accumulate(batches)
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip_norm)
         scale = lr_at(self.step, self.stage)
@@ -126,10 +156,10 @@ class StageRun:
         seconds = time.perf_counter() - started
         real = sum(batch.real_tokens for batch in batches)
         return {
-            "loss": total / count,
+            "loss": loss,
             "lr": scale * self.stage.lr,
             "grad_norm": float(norm),
-            "supervised_tokens": count,
+            "loss_terms": count,
             "tokens_per_second": real / seconds,
             "padded_tokens_per_second": self.stage.tokens_per_step / seconds,
             "packing_efficiency": real / self.stage.tokens_per_step,
@@ -137,6 +167,18 @@ class StageRun:
             "seconds": seconds,
             "bad_samples": self.packer.quarantine.count,
         }
+
+    def accumulate(self, batches: list[Batch]) -> tuple[float, int]:
+        """Add up the gradients of a step's micro-batches; the loss is divided once, by the whole step's count.
+
+        Returns the mean loss and the count; a `DataError` if no token of the step is supervised.
+        """
+        count = sum(self.objective.count(batch) for batch in batches)
+        if not count:
+            names = ", ".join(batch.names() for batch in batches)
+            raise DataError(f"nothing is supervised in the samples {names or '(none)'}; set supervise on a segment")
+        total = sum(self._backward(batch.to(self.device), count) for batch in batches)
+        return total / count, count
 
     def _backward(self, batch: Batch, count: int) -> float:
         with autocast(self.dtype, self.device):
@@ -172,5 +214,5 @@ def make_packer(recipe: Recipe, number: int, model: Model, out: Path | None = No
         [share.weight for share in stage.data],
         recipe.seed * 1000 + number,
     )
-    quarantine = Quarantine(out / "quarantine.jsonl" if out else None, recipe.max_bad_samples)
+    quarantine = Quarantine(out / QUARANTINE if out else None, recipe.max_bad_samples)
     return Packer(mixture, model.layout, stage.length, stage.buffer, quarantine, recipe.blind)

@@ -55,6 +55,9 @@ class FactorWorld(Source, name="factorworld"):
             description="types of questions in a chat",
         )
         turns: int = Field(default=6, ge=1, le=32, description="questions in a chat; fewer when no fair one is left")
+        late: float = Field(
+            default=0.0, ge=0, le=1, description="how often a chat starts late, so that any question may come first"
+        )
         language: Tongue = Field(default="en", description="language of all text outside the picture")
 
         @model_validator(mode="after")
@@ -96,6 +99,8 @@ class FactorWorld(Source, name="factorworld"):
             return document(scene, self.space, grammar, dice, config.size, id=name, source="factorworld")
         if config.style == "chat":
             turns = converse(scene, self.space, grammar, dice, config.questions, config.turns)
+            if dice.chance(config.late):
+                turns = turns[dice.below(len(turns)) :]
             pairs = [(turn.question, turn.answer) for turn in turns]
         else:
             turns = []

@@ -14,9 +14,9 @@ class Grid(Tiling, name="grid"):
     larger than one tile stays one tile. The thumbnail comes first, then the tiles row by row."""
 
     class Config(Tiling.Config):
-        max_rows: int = Field(2, ge=1)
-        max_columns: int = Field(2, ge=1)
-        max_cells: int = Field(4, ge=1, description="rows x columns never exceeds this")
+        max_rows: int = Field(default=2, ge=1)
+        max_columns: int = Field(default=2, ge=1)
+        max_cells: int = Field(default=4, ge=1, description="rows x columns never exceeds this")
         fill: tuple[int, int, int] = (127, 127, 127)
 
         @property

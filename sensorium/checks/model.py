@@ -1,0 +1,207 @@
+"""What holds of the model itself: who sees whom, where gradients go, that its short cuts change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from sensorium.backbones.backbone import Attention
+from sensorium.checks.check import check, require
+from sensorium.checks.subject import Subject, media_of
+from sensorium.data.batch import Batch, collate
+from sensorium.generation.engine import Sampler, stream
+from sensorium.layout import LaidOut
+from sensorium.model import Model
+from sensorium.sample import Sample, Text
+from sensorium.training.checkpoint import load_model
+from sensorium.training.optimisation import autocast, precision, set_trainable
+from sensorium.training.trainer import StageRun
+
+NEW_TOKENS = 8
+
+
+@check("leak")
+@torch.no_grad()
+def leak(subject: Subject) -> str:
+    """No leak between packed samples: change one, text and picture, and the others' logits stay bit-identical."""
+    documents, batch = subject.packed()
+    for stage in subject.small.stages:
+        dtype, forms = precision(stage, torch.device("cpu"), subject.base.config.backbone.dim), []
+        for mask_only in (False, True):
+            model = subject.twin(awake=True)
+            if mask_only:
+                _mask_only(model)
+            set_trainable(model, stage)  # as in training: statistics over the batch would be a leak
+            forms.append(_logits(model, batch))
+            for number in range(len(documents)):
+                _isolated(model, documents, batch, number, dtype, f"stage '{stage.name}'")
+        apart = float((forms[0] - forms[1]).abs().max() / forms[0].abs().max())
+        require(apart < 1e-4, f"stage '{stage.name}': attention by its mask alone, as on a GPU, differs by {apart:.1e}")
+    pictures = sum(bool(laid.spans) for laid in documents)
+    return f"{len(documents)} samples in a row, {pictures} with pictures: each changed, the others bit-identical"
+
+
+def _mask_only(model: Model) -> None:
+    """Let the backbone see the attention mask and none of the other forms in which kernels may want the same."""
+    attention = model.fusion.attention
+    model.fusion.attention = lambda batch: Attention(attention(batch).mask)
+
+
+def _isolated(
+    model: Model, documents: Sequence[LaidOut], batch: Batch, number: int, dtype: torch.dtype, where: str
+) -> None:
+    """Change the text, then the pictures of one of the packed samples; its own logits move and no others do."""
+    before = _logits(model, batch, dtype)
+    start, own = sum(map(len, documents[:number])), torch.zeros_like(batch.media)
+    own[0, start : start + len(documents[number])] = True
+    text, picture = _changed(batch, own, media_of(documents, number), model.tokenizer.vocab_size)
+    for what, changed in [("text", text)] + ([("picture", picture)] if documents[number].spans else []):
+        after, name = _logits(model, changed, dtype), f"{where}: the {what} of sample {number + 1} of {len(documents)}"
+        require(not torch.equal(before[own], after[own]), f"{name} does not reach its own logits")
+        moved = int(((before != after).any(-1) & ~own).sum())
+        require(not moved, f"{name} changes the logits of {moved} tokens of the others")
+
+
+def _logits(model: Model, batch: Batch, dtype: torch.dtype = torch.float32) -> Tensor:
+    torch.manual_seed(0)
+    with autocast(dtype, torch.device("cpu")):
+        return model.head(model(batch))
+
+
+def _changed(batch: Batch, own: Tensor, pictures: slice, vocab: int) -> tuple[Batch, Batch]:
+    """The batch with other text, and with other pictures, in one sample."""
+    ids, tiles = torch.where(own & ~batch.media, (batch.ids + 1) % vocab, batch.ids), batch.tiles.clone()
+    tiles[pictures] = 255 - tiles[pictures]
+    return replace(batch, ids=ids), replace(batch, tiles=tiles)
+
+
+@check("no-images")
+def no_images(subject: Subject) -> str:
+    """A batch without images works, and gives encoder and connector zero gradients, not none."""
+    _, batch = subject.packed(blind=True)
+    require(not len(batch.tiles), f"{len(batch.tiles)} tiles in a batch without pictures")
+    count = 0
+    for number in range(len(subject.small.stages)):
+        run = subject.run(number)
+        if run.objective.needs_pictures:
+            continue
+        run.accumulate([batch])
+        for part in (run.model.encoder, run.model.connector):
+            for name, weight in part.named_parameters():
+                if weight.requires_grad:
+                    where, count = f"stage '{run.stage.name}': {type(part).__name__}.{name}", count + 1
+                    require(
+                        weight.grad is not None, f"{where} has no gradient: beside others with images it would hang"
+                    )
+                    require(not weight.grad.any(), f"{where} has a gradient without images")  # type: ignore[union-attr]
+    return f"a batch of text trained, with zero gradients for {count} tensors of encoder and connector"
+
+
+@check("gradients")
+def gradients(subject: Subject) -> str:
+    """The gradient reaches exactly what is trainable, and the optimiser holds exactly that."""
+    documents, batch = subject.packed()
+    pictures, counts = any(laid.spans for laid in documents), []
+    for number, stage in enumerate(subject.small.stages):
+        model = subject.twin(awake=True)
+        run = StageRun(subject.small, number, model, subject.folder)
+        run.accumulate([batch])
+        wanted = {id(p) for name in stage.trainable for p in getattr(model, name).parameters()}
+        held = [id(p) for group in run.optimiser.param_groups for p in group["params"]]
+        where = f"stage '{stage.name}'"
+        require(len(held) == len(set(held)) and set(held) == wanted, f"{where}: the optimiser holds other parameters")
+        silent = not pictures
+        for name, weight in model.named_parameters():
+            if id(weight) not in wanted:
+                require(weight.grad is None, f"{where}: {name} is frozen and has a gradient")
+                continue
+            require(weight.grad is not None, f"{where}: {name} is trainable and gets no gradient; is it used?")
+            lit = bool(weight.grad.any()) or (silent and not name.startswith("backbone"))  # type: ignore[union-attr]
+            require(lit, f"{where}: {name} is trainable and its gradient is zero everywhere; is it used?")
+        counts.append(f"{stage.name} {len(wanted)} tensors")
+    return "; ".join(counts)
+
+
+@check("cached-generation")
+@torch.inference_mode()
+def cached_generation(subject: Subject) -> str:
+    """Cached generation equals uncached: the same greedy tokens, logits within 1e-4."""
+    model = subject.twin(awake=True)
+    model.config, model.layout = subject.base.config, subject.base.layout
+    prompts = [subject.unbounded(_prompt(laid.sample), reply="assistant") for laid in subject.short]
+    prompts = [prompt for prompt in prompts if len(prompt) + NEW_TOKENS <= model.config.context]
+    if not prompts:
+        return f"not applicable: no prompt leaves room for {NEW_TOKENS} tokens"
+    opened = [min(prompts, key=len), max(prompts, key=lambda prompt: (bool(prompt.spans), len(prompt)))]
+    recorder = Recorder(model)
+    for _ in stream(model, opened, NEW_TOKENS, recorder):
+        pass
+    worst = 0.0
+    for row, one in enumerate(opened):
+        tokens = torch.stack([chosen[row] for chosen in recorder.chosen])
+        cached = torch.stack([logits[row] for logits in recorder.logits])
+        uncached = _teacher_forced(model, one, tokens)
+        worst = max(worst, float((cached - uncached).abs().max() / uncached.abs().max().clamp(min=1)))
+        require(worst < 1e-4, f"{one.sample.name}: logits with and without the cache differ by {worst:.1e}")
+        free = recorder.pick(uncached)
+        best = uncached.gather(-1, free[:, None]) - uncached.gather(-1, tokens[:, None])
+        require(bool((best < 1e-3).all()), f"{one.sample.name}: cached {tokens.tolist()}, uncached {free.tolist()}")
+    lengths = " and ".join(str(len(one)) for one in opened)
+    return f"{NEW_TOKENS} tokens after prompts of {lengths} tokens in one batch, greatest difference {worst:.0e}"
+
+
+def _prompt(sample: Sample) -> Sample:
+    """The sample up to what it supervises."""
+    segments = sample.segments
+    first = next(i for i, segment in enumerate(segments) if segment.supervise)
+    return replace(sample, segments=tuple(segments[: max(1, first)]))
+
+
+class Recorder(Sampler):
+    """Greedy, keeps the logits, and never ends a reply."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(0.0, 1.0, 0, model.device)
+        self.stop = list(model.tokenizer.markers(model.config.template.assistant.end)[:1])
+        self.logits: list[Tensor] = []
+        self.chosen: list[Tensor] = []
+
+    def pick(self, logits: Tensor) -> Tensor:
+        return logits.index_fill(-1, torch.tensor(self.stop, dtype=torch.long), -torch.inf).argmax(-1)
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        self.logits.append(logits)
+        self.chosen.append(self.pick(logits))
+        return self.chosen[-1]
+
+
+def _teacher_forced(model: Model, prompt: LaidOut, tokens: Tensor) -> Tensor:
+    """Logits `[tokens, vocab]` at each step of the reply, from one pass over prompt and reply together."""
+    whole = replace(
+        prompt,
+        ids=torch.cat([torch.from_numpy(prompt.ids), tokens]).numpy(),
+        supervised=torch.zeros(len(prompt) + len(tokens), dtype=torch.bool).numpy(),
+    )
+    hidden = model(collate([[whole]], model.layout))[0]
+    return model.head(hidden[len(prompt) - 1 : -1]).float()
+
+
+@check("checkpoint")
+@torch.inference_mode()
+def checkpoint(subject: Subject) -> str:
+    """Saved and loaded, a model gives the same logits, bit for bit."""
+    model, (_, batch) = subject.twin(awake=True), subject.packed()
+    folder = subject.folder / "saved"
+    model.save(folder)
+    loaded = load_model(folder)
+    require(loaded.config == model.config, "the loaded model has another config")
+    texts = [s.text for laid in subject.short[:8] for s in laid.sample.segments if isinstance(s, Text)]
+    for text in texts:
+        require(loaded.tokenizer.encode(text) == model.tokenizer.encode(text), f"{text[:60]!r} has other tokens now")
+    different = (_logits(model, batch) != _logits(loaded, batch)).any(-1).sum()
+    require(not different, f"{int(different)} of {batch.real_tokens} tokens have other logits after loading")
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    return f"{size / 1e6:.1f} MB written and read, {batch.real_tokens} tokens bit-identical"

@@ -1,0 +1,106 @@
+"""What can be known of the order of samples: packing, and that the same seed says the same."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from dataclasses import fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sensorium.checks.check import check, require
+from sensorium.checks.subject import Subject
+from sensorium.data.batch import Batch, collate
+from sensorium.data.packer import Loader, Packer
+from sensorium.errors import DataError
+from sensorium.layout import LaidOut
+from sensorium.training.trainer import make_packer
+
+
+@check("packing")
+def packing(subject: Subject) -> str:
+    """No sample is cut, lost or doubled by packing, and each is one numbered stretch with positions from 0."""
+    reports = []
+    for number, stage in enumerate(subject.recipe.stages):
+        packer, twin = (make_packer(subject.recipe, number, subject.base) for _ in range(2))
+        packs = [packer.next_pack()]
+        while len(packs) < 4 or sum(map(len, packs)) < subject.count:
+            packs.append(packer.next_pack())
+        drawn = [_identity(laid) for laid in _drawn(twin, sum(packer.mixture.drawn))]
+        packed = [_identity(laid) for pack in packs for laid in pack]
+        waiting = [_identity(laid) for _, laid in packer.waiting]
+        where = f"stage '{stage.name}'"
+        require(not (gone := Counter(drawn) - Counter(packed + waiting)), f"{where}: lost or cut: {_names(gone)}")
+        require(not (more := Counter(packed + waiting) - Counter(drawn)), f"{where}: doubled or cut: {_names(more)}")
+        for pack in packs[:4]:
+            _numbered(collate([pack], packer.layout, stage.length), pack)
+        full = sum(len(laid) for pack in packs for laid in pack) / (len(packs) * stage.length)
+        reports.append(f"{stage.name} {full:.1%} full, {len(packed) / len(packs):.1f} samples a row")
+    return "; ".join(reports)
+
+
+def _drawn(packer: Packer, count: int) -> list[LaidOut]:
+    """The usable ones of the first `count` samples of the mixture."""
+    found = []
+    for _ in range(count):
+        try:
+            found.append(packer.lay(packer.mixture.next_key()))
+        except DataError:
+            continue
+    return found
+
+
+def _identity(laid: LaidOut) -> tuple[str, bytes, bytes]:
+    return laid.sample.name, laid.ids.tobytes(), laid.supervised.tobytes()
+
+
+def _names(counter: Counter[tuple[str, bytes, bytes]]) -> str:
+    return ", ".join(name for name, _, _ in list(counter)[:3])
+
+
+def _numbered(batch: Batch, pack: list[LaidOut]) -> None:
+    start = 0
+    for number, laid in enumerate(pack, 1):
+        here, name = slice(start, start + len(laid)), laid.sample.name
+        start += len(laid)
+        require(
+            bool((batch.documents[0, here] == number).all()), f"{name}: not document {number} of its row throughout"
+        )
+        require(batch.positions[0, here].tolist() == list(range(len(laid))), f"{name}: positions do not run from 0")
+        require(batch.ids[0, here].tolist() == laid.ids.tolist(), f"{name}: its tokens changed in the batch")
+        require(batch.supervised[0, here].tolist() == laid.supervised.tolist(), f"{name}: its labels moved")
+    require(not batch.documents[0, start:].any(), "padding counts as a document")
+    require(not batch.supervised[0, start:].any(), "padding is supervised")
+
+
+@check("determinism")
+def determinism(subject: Subject) -> str:
+    """The same seed gives the same batches, whatever else the process has drawn, and from a saved state too."""
+    for number, stage in enumerate(subject.small.stages):
+        first, again, resumed = (Loader(subject.packer(number), 1, 2) for _ in range(3))
+        batches, state = first.next_step(), json.loads(json.dumps(first.packer.state()))
+        batches += first.next_step()
+        _roll_the_global_dice()
+        _same(batches, again.next_step() + again.next_step(), f"stage '{stage.name}' from the start")
+        resumed.packer.restore(state)
+        _same(batches[2:], resumed.next_step(), f"stage '{stage.name}' from the state after one step")
+    return "two steps of every stage, from the start and from the state after the first"
+
+
+def _roll_the_global_dice() -> None:
+    """What another library in the process might do; the order of samples must not care."""
+    random.random()
+    np.random.rand()
+    torch.rand(1)
+
+
+def _same(batches: list[Batch], others: list[Batch], where: str) -> None:
+    for ours, theirs in zip(batches, others, strict=True):
+        require(ours.samples == theirs.samples, f"{where}: samples {ours.names()} became {theirs.names()}")
+        for field in fields(Batch):
+            value = getattr(ours, field.name)
+            if isinstance(value, Tensor):
+                require(torch.equal(value, getattr(theirs, field.name)), f"{where}: {field.name} differ")

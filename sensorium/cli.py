@@ -1,0 +1,233 @@
+"""The command line. Every command is a few lines over the library, and imports what it needs only when it runs, so
+that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sensorium.pages.command import Front, Settings, examples
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch loads
+
+app = typer.Typer(cls=Front, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+data = typer.Typer(no_args_is_help=True, help="Get data.")
+app.add_typer(data, name="data")
+
+NAME = typer.Argument(metavar="RECIPE", help="A name from `sensorium recipes`, or a .yaml file.", show_default=False)
+CHANGES = typer.Argument(metavar="KEY=VALUE", help="Changes, such as stages.0.lr=3e-4.", show_default=False)
+RecipeName = Annotated[str, NAME]
+Overrides = Annotated[list[str] | None, CHANGES]
+Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The folder of a run or of a model.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from sensorium import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback(epilog=examples("sensorium demo", "sensorium train demo model.connector=linear --out runs/linear"))
+def options(
+    ctx: typer.Context,
+    parts: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", envvar="SENSORIUM_PARTS", help="A Python file with your own parts; repeatable."),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only results.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Large multimodal models composed of parts that one line swaps: build, train, examine, talk.
+
+    The options of this page may stand anywhere in a command.
+    """
+    ctx.obj = Settings(quiet)
+    if parts:
+        from sensorium.config import load_parts
+
+        for file in parts:
+            load_parts(file)
+
+
+@app.command(epilog=examples("sensorium demo", "sensorium demo --out runs/second --seed 1"))
+def demo(
+    ctx: typer.Context,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="A run there goes on.")] = Path("runs/demo"),
+    seed: Annotated[int | None, typer.Option(help="Another seed, another model.", show_default=False)] = None,
+) -> None:
+    """Train a small model from nothing, in minutes, and look at it.
+
+    It is examined beside its text-only twin, which was trained without pictures and shows how much is known without
+    looking. Numbers, a page and how to talk to it are printed in the end.
+    """
+    from sensorium.pages.demo import run_demo
+    from sensorium.recipe import find_recipe
+
+    changes = (overrides or []) + ([] if seed is None else [f"seed={seed}"])
+    run_demo(find_recipe("demo", *changes), out, quiet=ctx.obj.quiet)
+
+
+@app.command(
+    epilog=examples(
+        "sensorium train demo --out runs/a",
+        "sensorium train demo stages.0.lr=1e-3 model.connector=linear --out runs/b",
+        "sensorium train mine.yaml --out runs/c --resume",
+    )
+)
+def train(
+    ctx: typer.Context,
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run goes.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder's run, exactly.")] = False,
+) -> None:
+    """Train a recipe into a folder.
+
+    The folder gets checkpoints to go on from, a log, and in the end the model.
+    """
+    from sensorium.recipe import find_recipe
+    from sensorium.training.trainer import train as run
+
+    run(find_recipe(recipe, *overrides or ()), out, resume=resume, quiet=ctx.obj.quiet)
+    if not ctx.obj.quiet:
+        print(f"The model is in {out / 'model'}; talk to it: sensorium chat {out} --image PICTURE")
+
+
+@app.command(
+    "eval",
+    epilog=examples(
+        "sensorium eval runs/demo --suite factorworld --json eval.json",
+        "sensorium eval runs/demo --suite factorworld questions=300 --blind-twin runs/demo/blind --json -",
+    ),
+)
+def evaluate(
+    ctx: typer.Context,
+    checkpoint: Checkpoint,
+    overrides: Overrides = None,
+    *,
+    suite: Annotated[str, typer.Option(metavar="NAME", help="The suite; KEY=VALUE changes its settings.")],
+    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Metrics as JSON; - is stdout.")] = None,
+    blind_twin: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="Examine this one without pictures: metrics blind/...")
+    ] = None,
+) -> None:
+    """Examine a model with a suite.
+
+    Every metric comes with its count and its 95 % interval.
+    """
+    from sensorium.pages.examine import evaluate_checkpoint
+
+    evaluate_checkpoint(checkpoint, suite, overrides or (), file, blind_twin, ctx.obj.quiet)
+
+
+@app.command(
+    epilog=examples(
+        'sensorium chat runs/demo --image picture.png --ask "How many objects are there?"',
+        "sensorium chat runs/demo --image picture.png",
+        "sensorium chat runs/demo --image picture.png < questions.txt",
+    )
+)
+def chat(
+    checkpoint: Checkpoint,
+    image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A picture to look at; repeatable.")] = None,
+    ask: Annotated[str | None, typer.Option(metavar="QUESTION", help="Print the reply and leave.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="The longest reply.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0, help="0 always says the likeliest.")] = 0.0,
+) -> None:
+    """Talk to a model about pictures.
+
+    One question with --ask, a conversation without it, or a question a line through a pipe.
+    """
+    from sensorium.pages.talk import chat as talk
+
+    talk(checkpoint, image or (), ask, max_tokens, temperature)
+
+
+@app.command(epilog=examples("sensorium recipes", "sensorium recipes --json"))
+def recipes(as_json: AsJson = False) -> None:
+    """List the recipes."""
+    from sensorium.pages.listing import print_recipes
+
+    print_recipes(as_json)
+
+
+@app.command(
+    epilog=examples(
+        "sensorium show demo",
+        "sensorium show demo model.connector=perceiver > mine.yaml",
+        "sensorium show --schema > recipe.schema.json",
+    )
+)
+def show(
+    recipe: Annotated[str | None, NAME] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    schema: Annotated[bool, typer.Option("--schema", help="The JSON schema of every recipe, for editors.")] = False,
+) -> None:
+    """Print a recipe in full, as YAML that `train` reads."""
+    from sensorium.pages.listing import print_recipe, print_schema
+
+    print_schema() if schema else print_recipe(recipe, overrides or (), as_json)
+
+
+@app.command(epilog=examples("sensorium check demo", "sensorium check mine.yaml --only packing --json"))
+def check(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="CHECK", help="Run this check; repeatable.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Test a recipe on its own model and data, in seconds.
+
+    No leak between packed samples, labels where they should be, resuming without a trace, and more. The exit code
+    is 1 if any check fails.
+    """
+    from sensorium.pages.listing import print_checks
+
+    if not print_checks(recipe, overrides or (), only or (), as_json):
+        raise typer.Exit(1)
+
+
+@app.command(epilog=examples("sensorium inspect demo --out page.html", "sensorium inspect mine.yaml --packs 5"))
+def inspect(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("inspect.html"),
+    packs: Annotated[int, typer.Option(min=1, help="Packs of each stage to show token by token.")] = 2,
+) -> None:
+    """Write a page that shows what the model would see.
+
+    Tiles as the encoder gets them, every token and its label, packing, refused samples; nothing is trained.
+    """
+    from sensorium.pages.inspect import write_inspection
+    from sensorium.recipe import find_recipe
+
+    print(write_inspection(find_recipe(recipe, *overrides or ()), out, packs=packs))
+
+
+@data.command("fetch-stamps")
+def fetch_stamps() -> None:
+    """Say how to get the stamps, and where to put them."""
+    from sensorium.data.fetch import fetch_stamps_help
+
+    print(fetch_stamps_help())
+
+
+def main() -> None:
+    """The entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

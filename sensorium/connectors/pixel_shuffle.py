@@ -1,0 +1,38 @@
+"""Neighbouring features side by side, then a small feed-forward network (Idefics3, arXiv 2408.12637; nanoVLM)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from sensorium.connectors.connector import Connector
+from sensorium.errors import ConfigError
+
+
+class PixelShuffle(Connector, name="pixel-shuffle"):
+    """`scale` x `scale` blocks of the feature map become one token, `scale`^2 times as wide: nothing is lost."""
+
+    class Config(Connector.Config):
+        scale: int = Field(default=2, ge=1, description="features a side that become one token")
+        depth: int = Field(default=1, ge=1, description="linear layers, GELU between them")
+
+        def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
+            rows, columns = grid
+            if rows % self.scale or columns % self.scale:
+                raise ConfigError(f"pixel-shuffle: a grid of {rows} x {columns} does not divide by scale {self.scale}")
+            return rows * columns // self.scale**2
+
+    config: Config
+
+    def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:
+        super().__init__(config, in_dim, out_dim, grid)
+        layers: list[nn.Module] = [nn.Linear(in_dim * config.scale**2, out_dim)]
+        for _ in range(config.depth - 1):
+            layers += [nn.GELU(), nn.Linear(out_dim, out_dim)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        rows, columns = self.grid
+        scale = self.config.scale
+        blocks = features[:, -rows * columns :].unflatten(1, (rows // scale, scale, columns // scale, scale))
+        return self.layers(blocks.transpose(2, 3).flatten(3).flatten(1, 2))

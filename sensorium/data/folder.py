@@ -1,0 +1,61 @@
+"""Folders of data: where they are, and which files in them may be read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field
+
+from sensorium.config import Config
+from sensorium.data.source import Source
+from sensorium.errors import DataError
+
+ENVIRONMENT = "SENSORIUM_DATA"
+"""The environment variable that names the folder of data folders, for recipes whose `data` is not set."""
+
+C = TypeVar("C", bound=Config)
+
+
+class FolderConfig(Source.Config):
+    """Base of the configs of sources that read a folder."""
+
+    folder: Path = Field(description=f"absolute, or relative to root, to ${ENVIRONMENT} or to where you are")
+    root: Path | None = Field(default=None, description="the recipe's `data`, which is written here")
+    hint: str = Field(default="", description="what to do when the folder is not there")
+
+    def place(self) -> Path:
+        """The folder as an existing path; a `DataError` that says how to get it if there is none."""
+        root = self.root or os.environ.get(ENVIRONMENT) or Path()
+        folder = (Path(root) / self.folder).expanduser()
+        if folder.is_dir():
+            return folder
+        fix = f"give the folder that holds '{self.folder}' as data=FOLDER or in ${ENVIRONMENT}"
+        raise DataError(f"{folder}: no such folder; {fix}{'; ' + self.hint if self.hint else ''}")
+
+
+def rooted(config: C, root: Path) -> C:
+    """The config with `root` written into every source in it that reads a folder, at any depth."""
+    changed = {name: _rooted(getattr(config, name), root) for name in type(config).model_fields}
+    if isinstance(config, FolderConfig):
+        changed["root"] = root
+    return config.model_copy(update=changed)
+
+
+def _rooted(value: object, root: Path) -> object:
+    if isinstance(value, Config):
+        return rooted(value, root)
+    if isinstance(value, tuple | list):
+        return type(value)(_rooted(item, root) for item in value)
+    return value
+
+
+def inside(folder: Path, relative: str, name: str) -> Path:
+    """The file `relative` of `folder`; a `DataError` that begins with `name` if it climbs out or is not there."""
+    file = folder / relative
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{name}: the path '{relative}' leads out of {folder}; use a path inside the folder")
+    if not file.is_file():
+        raise DataError(f"{name}: no file {file}; restore it, or remove the line")
+    return file

@@ -1,0 +1,105 @@
+"""Records (a picture and named fields) to samples: text from templates, and splits that nothing straddles."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from sensorium.data.folder import FolderConfig
+from sensorium.errors import DataError
+from sensorium.sample import PictureSource, Sample, caption, chat
+
+
+class RecordConfig(FolderConfig):
+    """What is said about each record, and which records there are."""
+
+    style: Literal["caption", "chat"] = Field(
+        default="chat", description="running text after the picture, or a conversation"
+    )
+    caption: str = Field(default="{caption}", description="template; {a.b} is field b of field a")
+    turns: tuple[tuple[str, str], ...] = Field(
+        default=(("What is this?", "{caption}"),),
+        min_length=1,
+        description="templates of questions and answers, in order",
+    )
+    split: Literal["train", "test", "all"] = "all"
+    held_out: float = Field(
+        default=0.1, gt=0, lt=1, description="share that is test and not train, by hash: never by order"
+    )
+
+
+def make_sample(config: RecordConfig, record: Mapping[str, Any], picture: PictureSource, id: str, name: str) -> Sample:
+    """A record in the words of the config. `name` opens the `DataError` for a field that is missing.
+
+    `Sample.meta` is {"caption": the caption, whatever the style, "record": the record}.
+    """
+    source = config.folder.name
+    text = fill(config.caption, record, name)
+    if config.style == "caption":
+        sample = caption(picture, text, id=id, source=source)
+    else:
+        turns = [(fill(ask, record, name), fill(answer, record, name)) for ask, answer in config.turns]
+        sample = chat([picture], turns, id=id, source=source)
+    sample.meta.update(caption=text, record=dict(record))
+    return sample
+
+
+def fill(template: str, record: Mapping[str, Any], name: str) -> str:
+    """Put fields in the places of a template; lists become `a, b`. An absent or empty field is a `DataError`."""
+
+    def value(match: re.Match[str]) -> str:
+        found = look_up(record, match[1])
+        if found is None or found in ("", [], {}):
+            known = ", ".join(record)
+            raise DataError(f"{name}: has no '{match[1]}' for the template '{template}'; its fields are {known}")
+        return ", ".join(map(str, found)) if isinstance(found, list) else str(found)
+
+    return re.sub(r"\{([\w.-]+)\}", value, template)
+
+
+def look_up(record: Mapping[str, Any], path: str) -> Any:
+    """Field `a.b` of a record, or None."""
+    found: Any = record
+    for key in path.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(key)
+    return found
+
+
+def share(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone, the same everywhere."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def chosen(groups: Sequence[str], config: RecordConfig) -> list[int]:
+    """The places of the records that the config's split has, given each record's group; groups are never divided."""
+    if config.split == "all":
+        return list(range(len(groups)))
+    return [i for i, group in enumerate(groups) if (share(group) < config.held_out) == (config.split == "test")]
+
+
+def connected(keys: Sequence[Sequence[str]]) -> list[str]:
+    """One group a record, such that records with any key in common, directly or through others, share it: the
+    smallest key of them all (union-find)."""
+    parent: dict[str, str] = {}
+
+    def root(key: str) -> str:
+        while parent.setdefault(key, key) != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    for own in keys:
+        for key in own[1:]:
+            first, second = sorted((root(own[0]), root(key)))
+            parent[second] = first
+    return [root(own[0]) for own in keys]
+
+
+def normal(text: str) -> str:
+    """Text by which captions count as the same: letters and digits in lower case, single spaces."""
+    return " ".join(re.findall(r"\w+", text.casefold()))

@@ -1,0 +1,25 @@
+"""The edit contract: a typed rewrite of a model before a stage begins."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from sensorium.config import Part, PartConfig
+from sensorium.data.batch import Batch
+from sensorium.model import Model
+
+
+class Edit(Part, family="edit", package="sensorium.edits"):
+    """Runs once, before the first step of its stage, and says in its docstring what it keeps equal."""
+
+    class Config(PartConfig):
+        pass
+
+    def __init__(self, config: Any) -> None:
+        self.config: Any = config
+
+    @abstractmethod
+    def __call__(self, model: Model, batches: Iterator[Batch]) -> None:
+        """Rewrite `model` in place; `batches` are the stage's own, endless, and cost the stage none of its data."""

@@ -1,0 +1,99 @@
+"""Features of a frozen encoder, kept: every distinct tile is encoded once.
+
+Features are looked up by the content of the tile, the weights and config of the encoder, and the autocast type. Tiles
+that are not known yet are encoded in groups of one fixed size, so that a feature depends on its tile alone and not on
+the company in which it was first met: a resumed run sees what the first one saw. They differ from features of other
+batch sizes by rounding only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sensorium.encoders.encoder import Encoder
+
+GROUP = 8
+"""Tiles that are encoded together."""
+
+
+class FeatureCache:
+    """Stands in for an encoder's forward. Features stay in memory; with a `folder` they are also written there, one
+    file an encoder."""
+
+    def __init__(self, encoder: Encoder, folder: Path | None = None) -> None:
+        self.encode: Callable[[Tensor], Tensor] = encoder.forward
+        self.file = folder / f"{fingerprint(encoder)}.safetensors" if folder else None
+        self.features: dict[str, Tensor] = {}
+        self.encoded = 0
+        """tiles that had to be encoded"""
+        if self.file is not None and self.file.is_file():
+            try:
+                self.features = load_file(self.file)
+            except SafetensorError:  # a file from an interrupted disk: what it held is encoded again
+                self.features = {}
+
+    def __call__(self, tiles: Tensor) -> Tensor:
+        if not len(tiles):
+            return self.encode(tiles)
+        keys = [_precision(tiles) + hashlib.sha256(tile.numpy().tobytes()).hexdigest() for tile in tiles.cpu()]
+        missing = {key: place for place, key in enumerate(keys) if key not in self.features}
+        places = list(missing.values())
+        with torch.inference_mode(False), torch.no_grad():  # kept features may meet a backward pass later
+            for start in range(0, len(places), GROUP):
+                group = tiles[places[start : start + GROUP]].clone()
+                known = len(group)
+                group = torch.cat([group, group.new_zeros(GROUP - known, *group.shape[1:])])
+                for place, feature in zip(places[start : start + GROUP], self.encode(group)[:known].cpu(), strict=True):
+                    self.features[keys[place]] = feature.clone(memory_format=torch.contiguous_format)
+                self.encoded += known
+        return torch.stack([self.features[key] for key in keys]).to(tiles.device)
+
+    def save(self) -> None:
+        """Write the file, whole or not at all, if there is anything new."""
+        if self.file is None or not self.encoded:
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.file.with_suffix(".partial")
+        save_file(self.features, partial)
+        partial.replace(self.file)
+
+
+@contextmanager
+def cached_features(encoder: Encoder, folder: Path | None = None) -> Iterator[FeatureCache]:
+    """Within it, `encoder` encodes each distinct tile once; a `ValueError` if any of it is being trained."""
+    if any(parameter.requires_grad for parameter in encoder.parameters()) and torch.is_grad_enabled():
+        raise ValueError("features can be kept only of a frozen encoder, and this one is being trained")
+    before = vars(encoder).get("forward")  # an outer cache, if there is one
+    cache = FeatureCache(encoder, folder)
+    encoder.forward = cache
+    try:
+        yield cache
+    finally:
+        if before is None:
+            del encoder.forward  # the class's own comes back into view
+        else:
+            encoder.forward = before
+        cache.save()
+
+
+def fingerprint(encoder: Encoder) -> str:
+    """A hash of the encoder's config and all its tensors."""
+    digest = hashlib.sha256(json.dumps(encoder.config.to_dict(), sort_keys=True).encode())  # type: ignore[union-attr]
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else b"")
+    return digest.hexdigest()[:24]
+
+
+def _precision(tiles: Tensor) -> str:
+    kind = tiles.device.type
+    return f"{torch.get_autocast_dtype(kind)}/" if torch.is_autocast_enabled(kind) else "exact/"

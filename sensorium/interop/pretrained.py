@@ -1,0 +1,70 @@
+"""Pre-trained models of Hugging Face: their architecture as plain data, their weights without pickle."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from torch import Tensor
+
+from sensorium.assets import find_file, has_file, need
+from sensorium.errors import ConfigError
+from sensorium.interop.gguf import gguf_architecture, read_gguf
+
+
+def is_gguf(path: str) -> bool:
+    """Whether `path` (a file, a folder or `package:NAME`) leads to a GGUF file."""
+    return path.endswith(".gguf") or has_file(path, ".gguf")
+
+
+def read_architecture(path: str) -> dict[str, Any]:
+    """The `transformers` config of a folder (its config.json) or of a GGUF file, as plain data."""
+    if is_gguf(path):
+        return gguf_architecture(find_file(path, ".gguf"))
+    file = find_file(path, "config.json")
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{file}: not JSON ({error}); save the model again with save_pretrained") from None
+
+
+def make_config(architecture: dict[str, Any], what: str) -> Any:
+    """A `transformers` config object from plain data; `what` names the part in the error if the library is missing."""
+    need("transformers", "hf", what)
+    from transformers import AutoConfig
+
+    data = dict(architecture)
+    kind = data.pop("model_type", None)
+    if kind is None:
+        raise ConfigError(f"{what}: architecture has no model_type; set path to a folder with a config.json")
+    try:
+        return AutoConfig.for_model(kind, **data)
+    except ValueError:
+        raise ConfigError(f"{what}: this version of transformers does not know model_type '{kind}'") from None
+
+
+def fill(model: Any, path: str, what: str) -> None:
+    """Fill a `transformers` model with the weights at `path`. A tensor of the model without a source is a
+    `ConfigError`; what the file has beyond the model (a classifier, a text tower) is left."""
+    state = read_gguf(find_file(path, ".gguf")) if is_gguf(path) else _read_folder(model, path, what)
+    own: dict[str, Tensor] = model.state_dict()
+    tied = set(getattr(model, "_tied_weights_keys", None) or ())
+    for key in own:
+        if key not in state and key not in tied:
+            raise ConfigError(f"{what}: {path} has no tensor '{key}'; the weights are of another architecture")
+        if key in state and state[key].shape != own[key].shape:
+            found, wanted = list(state[key].shape), list(own[key].shape)
+            raise ConfigError(f"{what}: '{key}' of {path} has shape {found}, the architecture needs {wanted}")
+    model.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+
+
+def _read_folder(model: Any, path: str, what: str) -> dict[str, Tensor]:
+    """The tensors that the folder really has for a model of this type, under the model's own names."""
+    loaded, info = type(model).from_pretrained(
+        path, config=model.config, dtype=model.dtype, use_safetensors=True, local_files_only=True,
+        output_loading_info=True, ignore_mismatched_sizes=True,
+    )  # fmt: skip
+    if wrong := sorted(info["mismatched_keys"]):
+        key, found, wanted = wrong[0]
+        raise ConfigError(f"{what}: '{key}' of {path} has shape {list(found)}, the architecture needs {list(wanted)}")
+    return {key: value for key, value in loaded.state_dict().items() if key not in info["missing_keys"]}

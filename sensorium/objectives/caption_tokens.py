@@ -1,0 +1,51 @@
+"""What a caption is about, from the picture alone: the tokens of the caption as labels of a classification."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sensorium.data.batch import Batch
+from sensorium.objectives.objective import Loss, Objective
+
+
+class CaptionTokens(Objective, name="caption-tokens"):
+    """SuperClass (arXiv 2411.03313, section 3): softmax cross-entropy between a picture's pooled features and the set
+    of its caption's tokens, all weighted alike. (The paper weights by inverse document frequency, which would make the
+    loss of a sample depend on its batch.)
+
+    The language model takes no part, so a step is cheap and every caption word reaches the encoder at once; the
+    features land in the space of the word embeddings, because the head reads both. Word order is not learned.
+    """
+
+    needs_pictures = True
+
+    def count(self, batch: Batch) -> int:
+        """Samples with a picture and a supervised token."""
+        return len(_samples(batch)[1])
+
+    def __call__(self, model: Any, batch: Batch) -> Loss:
+        media = model.connector(model.encoder(batch.tiles))
+        tokens = F.rms_norm(media.flatten(0, 1).float(), media.shape[-1:])
+        sample, shown, most = _samples(batch)
+        places = sample[batch.media]
+        sizes = torch.bincount(places, minlength=most)[shown]
+        pooled = torch.zeros(most, media.shape[-1], device=tokens.device).index_add(0, places, tokens)[shown]
+        present = torch.zeros(most, len(model.head.weight), device=tokens.device)
+        present[sample[batch.supervised], batch.ids[batch.supervised]] = 1.0
+        targets = present[shown] / present[shown].sum(-1, keepdim=True)
+        logits = model.head(pooled / sizes[:, None]).float()
+        return Loss(-(targets * logits.log_softmax(-1)).sum(), len(shown))
+
+
+def _samples(batch: Batch) -> tuple[Tensor, Tensor, int]:
+    """`[rows, tokens]`: a number for the sample of each token; the numbers that have both a picture and a supervised
+    token; and a bound on them."""
+    most = int(batch.documents.max()) + 1
+    rows = torch.arange(len(batch.documents), device=batch.documents.device)[:, None]
+    sample = batch.documents + rows * most
+    pictured, told = sample[batch.media].unique(), sample[batch.supervised].unique()
+    return sample, pictured[torch.isin(pictured, told)], most * len(batch.documents)

@@ -1,0 +1,196 @@
+"""The report of a run: how good, compared with what, which model, how it learned, and what it says about pictures."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from sensorium.evaluation.suite import Metric, Report
+from sensorium.model import PARTS
+from sensorium.pages import charts, formats
+from sensorium.pages.gallery import gallery_section
+from sensorium.pages.html import Html, page, section, table, tag, write_page
+from sensorium.pages.results import BLIND, CHANCE, guessing, merge, own
+from sensorium.pages.run import Run, read_log, read_run
+
+Metrics = Mapping[str, Metric]
+
+
+def write_report(
+    run_dir: str | Path,
+    reports: Sequence[Report],
+    file: str | Path,
+    *,
+    blind: Sequence[Report] = (),
+    goals: Mapping[str, float] | None = None,
+    pictures: int = 12,
+) -> Path:
+    """Write the page of a trained run.
+
+    `reports` are what its suites found and `blind` what they found of its text-only twin; `goals` are values that
+    metrics, by name, were meant to reach; `pictures` is how many the gallery shows.
+    """
+    run = read_run(run_dir)
+    metrics = merge(reports, blind)
+    kinds = {case.kind for report in reports for case in report.cases}
+    body = (
+        _head(run),
+        _headline(metrics, goals or {}),
+        _details(metrics, kinds, goals or {}),
+        _composition(run),
+        _learning(run),
+        gallery_section(reports, blind, pictures),
+        _talk(run),
+        _manifest(run, reports),
+    )
+    return write_page(file, page(f"{run.recipe.name} – Sensorium report", *body))
+
+
+def _head(run: Run) -> Html:
+    tokens = sum(step["tokens_per_second"] * step["seconds"] for step in run.steps)
+    facts = {
+        "parameters": formats.amount(sum(run.parameters.values())),
+        "steps": f"{len(run.steps):,}",
+        "tokens read": formats.amount(tokens),
+        "of training": formats.duration(run.seconds),
+    }
+    items = [tag("li", tag("b", number), " ", tag("span", what)) for what, number in facts.items()]
+    return tag(
+        "header",
+        tag("div", "Sensorium report", class_="brand"),
+        tag("h1", run.recipe.name),
+        tag("p", run.recipe.summary, class_="lead") if run.recipe.summary else None,
+        tag("ul", *items, class_="facts"),
+    )
+
+
+def _marks(name: str, metrics: Metrics, goals: Mapping[str, float]) -> dict[str, float | None]:
+    chance = guessing(name, metrics)
+    twin = metrics.get(BLIND + name)
+    return {"twin": twin and twin.value, "chance": chance and chance.value, "goal": goals.get(name)}
+
+
+def _headline(metrics: Metrics, goals: Mapping[str, float]) -> Html:
+    mine = own(metrics)
+    if not mine:
+        return Html()
+    name, metric = next(iter(mine.items()))
+    marks = _marks(name, metrics, goals)
+    compared = [charts.meter_row(tag("b", "this model"), metric, chance=marks["chance"], goal=marks["goal"])]
+    for key, label in ((BLIND + name, "text-only twin"), (CHANCE, "guessing")):
+        if key in metrics:
+            compared.append(charts.meter_row(label, metrics[key]))
+    big = tag("div", tag("div", formats.value(metric), class_="big"), _sentence(name, metric, marks["goal"]))
+    return tag("section", tag("div", big, tag("div", *compared), class_="card headline"))
+
+
+def _sentence(name: str, metric: Metric, goal: float | None) -> Html:
+    text = f"{name} over {metric.n:,} cases"
+    if goal is not None:
+        reached = "reached" if metric.ci95[0] >= goal else "reached, within noise" if metric.value >= goal else "missed"
+        text += f"; the goal of {100 * goal:g} % is {reached}"
+    return tag("div", text, class_="note")
+
+
+def _details(metrics: Metrics, kinds: set[str], goals: Mapping[str, float]) -> Html:
+    """Every further metric, sorted into kinds of question, other conditions (splits, ways to score), and the rest."""
+    groups: dict[str, list[Html]] = {"By kind of question": [], "Under other conditions": [], "Also measured": []}
+    seen = {"twin": False, "chance": False, "goal": False}
+    for name, metric in list(own(metrics).items())[1:]:
+        marks = _marks(name, metrics, goals)
+        seen = {key: seen[key] or marks[key] is not None for key in seen}
+        family, _, leaf = name.partition("/")
+        title = (
+            "By kind of question"
+            if leaf in kinds
+            else "Under other conditions"
+            if leaf and family == "accuracy"
+            else ""
+        )
+        label = leaf if title else name
+        groups[title or "Also measured"].append(charts.meter_row(label, metric, **marks))
+    shown = [tag("div", tag("h3", title), *rows) for title, rows in groups.items() if rows]
+    if not shown:
+        return Html()
+    note = "The text-only twin is the same recipe trained and examined without pictures: what can be had by knowing "
+    note += "how such questions are usually answered."
+    return section("In detail", *shown, charts.legend(**seen), note=note if seen["twin"] else "")
+
+
+def _composition(run: Run) -> Html:
+    boxes: list[Html] = []
+    for name in PARTS:
+        config = getattr(run.recipe.model, name)
+        count = run.parameters[name]
+        size = (
+            f"{formats.amount(count)} parameters"
+            if count
+            else "shares the backbone's weights"
+            if name == "head"
+            else "no parameters"
+        )
+        box = (
+            tag("div", name, class_="role"),
+            tag("div", config.type_name, class_="what"),
+            tag("div", size, class_="small"),
+        )
+        boxes += [tag("div", "→", class_="arrow"), tag("div", *box, class_="card")]
+    rows = [
+        [stage.name, *(_state(part in stage.trainable) for part in PARTS), f"{stage.steps:,}", f"{stage.lr:g}"]
+        for stage in run.recipe.stages
+    ]
+    model = run.recipe.model
+    note = f"A picture's tile takes {model.tokens_per_tile} tokens of a context of {model.context}."
+    trained = table(["stage", *PARTS, "steps", "peak learning rate"], rows)
+    config = tag("details", tag("summary", "The whole recipe"), tag("pre", run.recipe.to_yaml()))
+    return section(
+        "The model", tag("div", *boxes[1:], class_="pipeline"), tag("h3", "Stages"), trained, config, note=note
+    )
+
+
+def _state(trained: bool) -> Html:
+    return tag("span", "● trained") if trained else tag("span", "○ frozen", class_="note")
+
+
+def _learning(run: Run) -> Html:
+    if not run.steps:
+        return Html()
+    breaks = run.stage_starts() if len(run.recipe.stages) > 1 else {}
+    losses = {"this model": run.curve("loss")}
+    if twin := read_log(run.folder / "blind" / "log.jsonl"):
+        losses["text-only twin"] = [(step["step"], step["loss"]) for step in twin]
+    shown = (
+        charts.curves("Loss (nats per supervised token)", losses, breaks=breaks, log=True),
+        charts.curves("Learning rate", {"": run.curve("lr")}, breaks=breaks),
+        charts.curves("Tokens per second", {"": run.curve("tokens_per_second")}, breaks=breaks),
+    )
+    packed = sum(step["packing_efficiency"] for step in run.steps) / len(run.steps)
+    bad = run.steps[-1]["bad_samples"]
+    note = f"{100 * packed:.1f} % of the tokens in a step are real, the rest is padding. "
+    note += f"{bad} samples were unreadable; see quarantine.jsonl." if bad else "No sample was unreadable."
+    return section("How it learned", tag("div", *shown, class_="charts"), note=note)
+
+
+def _talk(run: Run) -> Html:
+    folder = shlex.quote(str(run.folder))
+    shell = f'sensorium chat {folder} --image picture.png --ask "How many objects are there?"'
+    python = f'import sensorium as sm\n\nmodel = sm.load("{run.folder}")\n'
+    python += 'model.generate([sm.Image("picture.png"), sm.Text("How many objects are there?")])'
+    note = "From a shell (without --ask it becomes a conversation), or from Python."
+    return section("Talk to it", tag("pre", shell), tag("br"), tag("pre", python), note=note)
+
+
+def _manifest(run: Run, reports: Sequence[Report]) -> Html:
+    packages = run.manifest.get("packages", {})
+    rows = [
+        ["made", datetime.fromtimestamp((run.model / "manifest.json").stat().st_mtime).strftime("%d %B %Y, %H:%M")],
+        ["revision", run.manifest.get("revision") or "unknown"],
+        ["seed", run.recipe.seed],
+        ["suites", ", ".join(report.suite for report in reports) or "none"],
+        ["Python", run.manifest.get("python", "unknown")],
+        ["packages", ", ".join(f"{name} {version}" for name, version in packages.items())],
+        ["weights", tag("span", str(run.model), class_="mono")],
+    ]
+    return section("Made with", table(("", ""), rows))

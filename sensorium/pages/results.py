@@ -1,0 +1,89 @@
+"""What the examinations of a run say together: one list of metrics, in the form that scripts read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sensorium.evaluation.suite import Case, Metric, Report
+
+FREE = frozenset({"caption", "prose"})
+"""Kinds of cases whose answer is free text, neither right nor wrong as a whole."""
+BLIND = "blind/"
+CHANCE = "chance"
+
+
+def merge(reports: Sequence[Report], blind: Sequence[Report] = ()) -> dict[str, Metric]:
+    """All metrics by name, the text-only twin's under `blind/`. Where suites use the same name, the later one's is
+    prefixed with its suite."""
+    merged: dict[str, Metric] = {}
+    for prefix, side in (("", reports), (BLIND, blind)):
+        for report in side:
+            for name, metric in report.metrics.items():
+                key = prefix + name
+                merged[f"{prefix}{report.suite}/{name}" if key in merged else key] = metric
+    return merged
+
+
+def evaluation(reports: Sequence[Report], blind: Sequence[Report], checkpoint: str | Path) -> dict[str, Any]:
+    """The contents of an `eval.json`."""
+    return {
+        "suite": "+".join(dict.fromkeys(report.suite for report in reports)),
+        "checkpoint": str(checkpoint),
+        "metrics": {name: _plain(metric) for name, metric in merge(reports, blind).items()},
+    }
+
+
+def _plain(metric: Metric) -> dict[str, Any]:
+    """JSON has no NaN: a metric over nothing has the value null."""
+    return metric.to_dict() | ({"value": None} if math.isnan(metric.value) else {})
+
+
+def write_evaluation(
+    file: str | Path, reports: Sequence[Report], blind: Sequence[Report], checkpoint: str | Path
+) -> Path:
+    """Write an `eval.json`, whole or not at all."""
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(json.dumps(evaluation(reports, blind, checkpoint), indent=2, ensure_ascii=False) + "\n")
+    os.replace(partial, file)
+    return file
+
+
+def own(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+    """The metrics of the model itself: not the twin's, and not those of guessing."""
+    return {name: metric for name, metric in metrics.items() if not name.startswith((BLIND, CHANCE))}
+
+
+def guessing(name: str, metrics: Mapping[str, Metric]) -> Metric | None:
+    """What guessing reaches: `chance/NAME`, or the plain `chance` for the first metric, which it belongs to."""
+    first = next(iter(own(metrics)), None)
+    return metrics.get(f"{CHANCE}/{name}") or (metrics.get(CHANCE) if name == first else None)
+
+
+def graded(case: Case) -> bool:
+    """Whether a case is right or wrong as a whole."""
+    return case.kind not in FREE
+
+
+def answers_of_twin(blind: Sequence[Report]) -> dict[tuple[str, str], str]:
+    """What the text-only twin said, by sample and question."""
+    return {(case.sample.name, case.question): case.answer for report in blind for case in report.cases}
+
+
+def gallery(reports: Sequence[Report], pictures: int) -> dict[str, list[Case]]:
+    """Cases by the name of their sample, for `pictures` samples evenly spaced over the suites: a fair look, chosen by
+    nobody."""
+    by_sample: dict[str, list[Case]] = {}
+    for report in reports:
+        for case in report.cases:
+            if case.sample.images:
+                by_sample.setdefault(case.sample.name, []).append(case)
+    names = list(by_sample)
+    shown = min(pictures, len(names))
+    return {name: by_sample[name] for name in (names[i * len(names) // shown] for i in range(shown))}

@@ -1,0 +1,105 @@
+"""The first packs of a stage, read as training would read them, with what went wrong on the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+from sensorium.data.images import open_picture
+from sensorium.data.mixture import Key
+from sensorium.errors import DataError
+from sensorium.layout import LaidOut, Layout
+from sensorium.model import Model
+from sensorium.recipe import Recipe, Share, Stage
+from sensorium.training.trainer import make_packer
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A sample that training would quarantine; `place` is its index in the source, or its name."""
+
+    source: str
+    place: str
+    reason: str
+
+
+@dataclass
+class Survey:
+    """What the packer of a stage did. `drawn` holds every sample it laid out, with the number of its share."""
+
+    stage: Stage
+    labels: list[str]
+    packs: list[list[LaidOut]] = field(default_factory=list)
+    drawn: list[tuple[int, LaidOut]] = field(default_factory=list)
+    refused: dict[Refused, None] = field(default_factory=dict)
+    """an ordered set: a short source is read more than once"""
+    stopped: str = ""
+    """why the run would stop, if it would"""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the packs, padding left out."""
+        return sum(len(laid) for pack in self.packs for laid in pack)
+
+    @property
+    def efficiency(self) -> float:
+        return self.tokens / (len(self.packs) * self.stage.length) if self.packs else 0.0
+
+    def source_of(self, laid: LaidOut) -> str:
+        return next((self.labels[share] for share, one in self.drawn if one is laid), laid.sample.source)
+
+    def shares(self) -> list[tuple[str, dict[str, int]]]:
+        """For each source of the stage: samples, tokens, tokens of pictures, supervised tokens of what was drawn."""
+        totals = [Counter[str]() for _ in self.labels]
+        for share, laid in self.drawn:
+            media = sum(span.length for span in laid.spans)
+            totals[share].update(samples=1, tokens=len(laid), media=media, supervised=int(laid.supervised.sum()))
+        return [(label, dict(total)) for label, total in zip(self.labels, totals, strict=True)]
+
+
+def survey(recipe: Recipe, number: int, layout: Layout, packs: int) -> Survey:
+    """Read the first packs of stage `number`; needs no weights."""
+    found = Survey(recipe.stages[number], labels(recipe.stages[number].data))
+    packer = make_packer(recipe, number, cast(Model, SimpleNamespace(layout=layout)))
+    lay = packer.lay
+
+    def noting(key: Key) -> LaidOut:
+        try:
+            found.drawn.append((key.source, lay(key)))
+        except DataError as error:
+            found.refused[Refused(found.labels[key.source], str(key.index), str(error))] = None
+            raise
+        return found.drawn[-1][1]
+
+    packer.lay = noting
+    try:
+        for _ in range(packs):
+            found.packs.append(packer.next_pack())
+    except DataError as error:
+        found.stopped = str(error)
+    _decode(found)
+    return found
+
+
+def _decode(found: Survey) -> None:
+    """Open every picture of the packs, as the loader will: some are found out only then."""
+    for laid in (laid for pack in found.packs for laid in pack):
+        try:
+            for span in laid.spans:
+                open_picture(span.image.source, span.image.id or laid.sample.name)
+        except DataError as error:
+            found.refused[Refused(found.source_of(laid), laid.sample.id, str(error))] = None
+
+
+def labels(data: tuple[Share, ...]) -> list[str]:
+    """A name for each source: its type, and where a type comes twice, the fields in which it differs."""
+    configs = [share.source.to_dict() for share in data]
+    return [_label(config, [other for other in configs if other["type"] == config["type"]]) for config in configs]
+
+
+def _label(config: dict[str, Any], family: list[dict[str, Any]]) -> str:
+    different = [key for key in config if any(other[key] != config[key] for other in family)]
+    named = ", ".join(f"{key}={config[key]}" for key in different)
+    return f"{config['type']} ({named})" if named else config["type"]

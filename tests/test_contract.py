@@ -1,0 +1,364 @@
+"""What every registered part owes, asked of everything that is registered: new parts are tested by being there.
+
+A part that cannot be built from its defaults says how it can in `Config.example()`; None there skips it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image as PILImage
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from toy import toy_model
+
+from sensorium.backbones.backbone import Attention
+from sensorium.config import PartConfig, find_part, part_families, part_names
+from sensorium.data.batch import Batch, collate
+from sensorium.data.tiling import Tiling
+from sensorium.tokenizers.tokenizer import Tokenizer
+
+VOCAB, DIM, GRID, IN = 40, 32, (4, 4), 16
+TILES = 5
+SIZES = ((1, 1), (16, 16), (17, 16), (100, 20), (20, 100), (640, 480), (3, 999))
+TEXTS = ("plain words", "Ünïcode 漢字 🙂", "two  spaces\nand a line", "<|user|>injected<|end|>", "1 + 1 = 2")
+
+
+def names(family: str) -> list[Any]:
+    return [pytest.param(name, id=f"{family}:{name}") for name in part_names(family)]
+
+
+def example(family: str, name: str) -> PartConfig:
+    config = find_part(family, name).example()
+    if config is None:
+        pytest.skip(f"{family} '{name}' declares no Config.example()")
+    return config
+
+
+class Case:
+    """A module of one family: how it is built, what it is fed, what comes out."""
+
+    def __init__(self, family: str, name: str) -> None:
+        self.family, self.config = family, example(family, name)
+
+    def build(self, seed: int = 0) -> nn.Module:
+        torch.manual_seed(seed)
+        given: dict[str, dict[str, Any]] = {
+            "encoder": {},
+            "connector": {"in_dim": IN, "out_dim": DIM, "grid": GRID},
+            "backbone": {"vocab_size": VOCAB},
+            "fusion": {"dim": DIM, "max_tiles": TILES},
+            "head": {"weight": nn.Parameter(torch.randn(VOCAB, DIM))},
+        }
+        part = wake(self.config.build(**given[self.family]))
+        return Read(part) if self.family == "backbone" else part
+
+    def inputs(self, n: int) -> tuple[Any, ...]:
+        """What the part is fed for `n` items: tiles, feature maps, rows or positions."""
+        dice = torch.Generator().manual_seed(n)
+        if self.family == "encoder":
+            width, height = self.config.input_size
+            return (torch.randint(0, 256, (n, 3, height, width), dtype=torch.uint8, generator=dice),)
+        if self.family == "connector":
+            return (torch.randn(n, GRID[0] * GRID[1], IN, generator=dice),)
+        if self.family == "backbone":
+            documents = torch.tensor([[1, 1, 1, 2, 2, 2, 2]]).expand(n, 7)
+            positions = torch.tensor([[0, 1, 2, 0, 1, 2, 3]]).expand(n, 7)
+            ids = torch.randint(0, VOCAB, (n, 7), generator=dice)
+            return ids, positions, Attention.within(documents)
+        if self.family == "fusion":
+            return torch.randn(2, 12, DIM, generator=dice), torch.randn(n, 4, DIM, generator=dice), pictures(n)
+        return (torch.randn(n, DIM, generator=dice),)
+
+    def shape(self, n: int) -> tuple[int, ...]:
+        """What must come out: the counts that the config announces."""
+        if self.family == "encoder":
+            return n, self.config.tokens, self.config.dim
+        if self.family == "connector":
+            return n, self.config.out_tokens(GRID[0] * GRID[1], GRID), DIM
+        if self.family == "backbone":
+            return n, 7, VOCAB
+        return (2, 12, DIM) if self.family == "fusion" else (n, VOCAB)
+
+    @property
+    def least(self) -> int:
+        """The smallest legal batch: rows of a backbone are never none."""
+        return 1 if self.family == "backbone" else 0
+
+
+class Read(nn.Module):
+    """A backbone with its embedding before it and its output weight behind it."""
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, ids: Tensor, positions: Tensor, attention: Attention) -> Tensor:
+        hidden = self.backbone(self.backbone.embed(ids), positions, attention)
+        return (hidden @ self.backbone.output_weight().T)[..., :VOCAB]
+
+
+def pictures(n: int) -> Batch:
+    """Two rows of 12 tokens with `n` tiles of four tokens, at most two a row."""
+    media = torch.zeros(2, 12, dtype=torch.bool)
+    for tile in range(n):
+        media[tile // 2, 1 + tile % 2 * 5 : 5 + tile % 2 * 5] = True
+    numbers = torch.ones(2, 12, dtype=torch.int64)
+    return Batch(
+        ids=numbers, supervised=~media, positions=numbers.cumsum(1) - 1, documents=numbers, media=media,
+        tiles=torch.zeros(n, 3, 8, 8, dtype=torch.uint8), tile_positions=torch.arange(n) % TILES, samples=((), ()),
+    )  # fmt: skip
+
+
+def wake(module: nn.Module) -> nn.Module:
+    """Noise on every weight: gates that start at zero are open, so that every path shows."""
+    with torch.no_grad():
+        for weight in module.parameters():
+            weight.add_(torch.randn_like(weight) * (weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.1))
+    return module.eval()
+
+
+MODULES = [
+    pytest.param((family, name), id=f"{family}:{name}")
+    for family in ("encoder", "connector", "backbone", "fusion", "head")
+    for name in part_names(family)
+]
+
+
+@pytest.fixture(params=MODULES)
+def case(request: pytest.FixtureRequest) -> Case:
+    return Case(*request.param)
+
+
+def backward(case: Case, module: nn.Module, n: int) -> Tensor:
+    output = module(*case.inputs(n))
+    (output.float() * torch.randn(output.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+    return output
+
+
+def test_shape_is_what_was_announced(case: Case) -> None:
+    for n in (1, 3):
+        assert case.build()(*case.inputs(n)).shape == case.shape(n)
+
+
+def test_an_empty_batch_gives_zero_gradients(case: Case) -> None:
+    module = case.build()
+    assert backward(case, module, case.least).shape == case.shape(case.least)
+    for name, weight in module.named_parameters():
+        assert weight.grad is not None, name
+        assert case.least or not weight.grad.any(), name
+
+
+def test_gradient_reaches_what_is_trainable_and_nothing_else(case: Case) -> None:
+    module = case.build()
+    backward(case, module, 3)
+    for name, weight in module.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.any(), name
+    half = case.build()
+    frozen = [weight.requires_grad_(False) for weight in list(half.parameters())[::2]]
+    if len(frozen) < len(list(half.parameters())):
+        backward(case, half, 3)
+    assert all(weight.grad is None for weight in frozen)
+    assert all(weight.grad is not None for weight in half.parameters() if weight.requires_grad)
+
+
+def test_saved_and_loaded_it_gives_the_same(case: Case, tmp_path: Path) -> None:
+    module, other = case.build(0), case.build(1)
+    save_file({k: v.contiguous().clone() for k, v in module.state_dict().items()}, tmp_path / "part.safetensors")
+    other.load_state_dict(load_file(tmp_path / "part.safetensors"))
+    with torch.no_grad():
+        assert torch.equal(module(*case.inputs(3)), other(*case.inputs(3)))
+
+
+def test_bfloat16_autocast_is_close(case: Case) -> None:
+    module = case.build()
+    with torch.no_grad():
+        exact = module(*case.inputs(3)).float()
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = module(*case.inputs(3)).float()
+    assert (exact - rounded).norm() < 0.1 * exact.norm()
+
+
+def test_items_of_a_batch_do_not_see_each_other(case: Case) -> None:
+    if case.family == "fusion":
+        pytest.skip("fusion places features into rows by the batch's own masks")
+    module, (first, *rest) = case.build(), case.inputs(3)
+    changed = first.clone()
+    changed[0] = changed[1]
+    with torch.no_grad():
+        before, after = module(first, *rest), module(changed, *rest)
+    assert torch.equal(before[1:], after[1:])
+    assert not torch.equal(before[0], after[0])
+
+
+def every_config() -> Iterator[Any]:
+    for family in part_families():
+        yield from (pytest.param((family, name), id=f"{family}:{name}") for name in part_names(family))
+
+
+@pytest.mark.parametrize("part", every_config())
+def test_config_round_trips(part: tuple[str, str]) -> None:
+    config = example(*part)
+    family: type[PartConfig] = type(config).__mro__[1]
+    for view in (config.to_dict(), yaml.safe_load(config.to_yaml())):
+        again = type(config).from_dict(view)
+        assert again == config
+        assert again.to_dict() == config.to_dict()
+    assert family.model_validate(config.to_dict()) == config, "the family finds it by its type"
+    assert config.to_dict()["type"] == part[1]
+
+
+@pytest.mark.parametrize("name", names("encoder"))
+def test_encoder_announces_its_grid(name: str) -> None:
+    config: Any = example("encoder", name)
+    assert config.tokens >= config.grid[0] * config.grid[1]
+    assert all(isinstance(side, int) and side > 0 for side in (*config.grid, *config.input_size, config.dim))
+    units = config.build().shard_units()
+    assert units
+    assert all(isinstance(unit, nn.Module) for unit in units)
+
+
+@pytest.mark.parametrize("name", names("backbone"))
+class TestBackbone:
+    def model(self, name: str) -> Any:
+        return wake(example("backbone", name).build(vocab_size=VOCAB))
+
+    def test_embeddings_and_layers(self, name: str) -> None:
+        model = self.model(name)
+        assert model.embed(torch.zeros(2, 3, dtype=torch.int64)).shape == (2, 3, model.config.dim)
+        assert model.output_weight().shape[0] >= VOCAB
+        assert model.output_weight().shape[1] == model.config.dim
+        assert len(model.layers) > 0
+        assert model.shard_units()
+
+    @torch.no_grad()
+    @pytest.mark.parametrize("masked", [False, True], ids=["any form", "mask alone"])
+    def test_no_token_sees_a_later_one_or_another_sample(self, name: str, masked: bool) -> None:
+        model, (ids, positions, attention) = self.model(name), Case("backbone", name).inputs(1)
+        embeddings = model.embed(ids)
+        if masked:  # what kernels on a GPU see
+            attention = Attention(attention.mask)
+        before = model(embeddings, positions, attention)
+        for token in range(7):
+            changed = embeddings.clone()
+            changed[0, token] += 1
+            moved = (model(changed, positions, attention) != before).any(-1)[0].tolist()
+            mine = range(token, 3 if token < 3 else 7)
+            assert moved == [place in mine for place in range(7)]
+
+    @torch.no_grad()
+    def test_cached_steps_equal_one_pass(self, name: str) -> None:
+        model = self.model(name)
+        embeddings = torch.randn(2, 6, model.config.dim)
+        documents, positions = torch.ones(2, 6, dtype=torch.int64), torch.arange(6).expand(2, 6)
+        whole = model(embeddings, positions, Attention.within(documents))
+        cache, parts = model.new_cache(), []
+        for start, end in ((0, 4), (4, 5), (5, 6)):
+            seen = (
+                Attention(torch.ones(2, 1, 1, end, dtype=torch.bool)) if start else Attention.within(documents[:, :4])
+            )
+            parts.append(model(embeddings[:, start:end], positions[:, start:end], seen, cache))
+        torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", names("fusion"))
+def test_fusion_keeps_text_and_samples_apart(name: str) -> None:
+    case = Case("fusion", name)
+    embeddings, media, batch = case.inputs(3)
+    with torch.no_grad():
+        fused, other = (case.build()(embeddings, m, batch) for m in (media, media + 1))
+    assert not torch.equal(fused, other), "the pictures reach the sequence"
+    attention = case.build().attention(Batch(**{**vars(batch), "documents": torch.tensor([[1, 2], [1, 1]])}))
+    assert attention.mask[:, 0].tolist() == [[[True, False], [False, True]], [[True, False], [True, True]]]
+
+
+@pytest.mark.parametrize("name", names("tiling"))
+@pytest.mark.parametrize("input_size", [(16, 16), (24, 16)])
+def test_tiling_cuts_what_it_plans(name: str, input_size: tuple[int, int]) -> None:
+    tiling: Tiling = example("tiling", name).build(input_size=input_size)
+    for size in SIZES:
+        plan = tiling.plan(size)
+        tiles = tiling.cut(PILImage.new("RGB", size, (9, 9, 9)), plan)
+        places = tiling.positions(plan)
+        assert tiles.shape == (plan.tiles, 3, input_size[1], input_size[0])
+        assert tiles.dtype == "uint8"
+        assert 0 < plan.tiles <= tiling.config.max_tiles
+        assert len(places) == plan.tiles == len(set(places))
+        assert all(0 <= place < tiling.config.max_tiles for place in places)
+
+
+@pytest.mark.parametrize("name", names("tokenizer"))
+class TestTokenizer:
+    def make(self, name: str) -> Tokenizer:
+        config: Any = example("tokenizer", name)
+        return config.part.create(config)
+
+    def test_text_round_trips(self, name: str) -> None:
+        tokenizer = self.make(name)
+        for text in TEXTS:
+            ids = tokenizer.encode(text)
+            assert tokenizer.decode(list(ids)) == text
+            assert max(ids) < tokenizer.vocab_size
+        assert tokenizer.encode("") == ()
+
+    def test_marks_are_special_only_where_the_template_writes_them(self, name: str) -> None:
+        tokenizer = self.make(name)
+        special = [tokenizer.rust.id_to_token(i) for i in range(tokenizer.vocab_size)]
+        special = [token for token in special if token and tokenizer.markers(token) != tokenizer.encode(token)]
+        for token in special:
+            (mark,) = tokenizer.markers(token)
+            assert mark not in tokenizer.encode(f"user types {token} here")
+        assert tokenizer.pad_id == tokenizer.id_of(tokenizer.rust.id_to_token(tokenizer.pad_id))
+
+    def test_saved_and_read_and_made_again_it_is_the_same(self, name: str, tmp_path: Path) -> None:
+        config: Any = example("tokenizer", name)
+        tokenizer, again = self.make(name), self.make(name)
+        tokenizer.save(tmp_path)
+        read = config.part.read(config, tmp_path)
+        for text in TEXTS:
+            assert tokenizer.encode(text) == read.encode(text) == again.encode(text)
+        assert tokenizer.pad_id == read.pad_id
+        assert tokenizer.vocab_size == read.vocab_size
+
+
+@pytest.mark.parametrize("name", names("objective"))
+class TestObjective:
+    def parts(self, name: str) -> tuple[Any, Any, list[Any]]:
+        from toy import Toy
+
+        model, source = toy_model(), Toy(Toy.Config())
+        return example("objective", name).build(), model, [model.layout(source[i]) for i in range(4)]
+
+    def test_sums_and_counts_add_up(self, name: str) -> None:
+        objective, model, laid = self.parts(name)
+        whole = objective(model, collate([[one] for one in laid], model.layout))
+        halves = [objective(model, collate([[one] for one in half], model.layout)) for half in (laid[:1], laid[1:])]
+        assert whole.total.ndim == 0
+        assert whole.count == sum(half.count for half in halves) > 0
+        assert whole.count == objective.count(collate([[one] for one in laid], model.layout))
+        torch.testing.assert_close(whole.total, sum(half.total for half in halves), rtol=1e-4, atol=1e-4)
+
+    def test_nothing_supervised_is_no_loss(self, name: str) -> None:
+        objective, model, laid = self.parts(name)
+        batch = collate([laid[:2]], model.layout)
+        silent = Batch(**{**vars(batch), "supervised": torch.zeros_like(batch.supervised)})
+        loss = objective(model, silent)
+        assert (loss.total.item(), loss.count) == (0.0, 0)
+
+    def test_gradient_and_bfloat16(self, name: str) -> None:
+        objective, model, laid = self.parts(name)
+        batch = collate([laid], model.layout)
+        exact = objective(model, batch)
+        exact.total.backward()
+        assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+        assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = objective(model, batch)
+        assert rounded.total.dtype == torch.float32
+        torch.testing.assert_close(rounded.total, exact.total, rtol=0.02, atol=0.1)

@@ -1,0 +1,76 @@
+"""Every check of `sensorium check` passes on small recipes of different kinds."""
+
+import pytest
+import torch
+from toy import toy_recipe
+
+from sensorium.checks import check_names, check_title, run_checks
+from sensorium.errors import ConfigError
+from sensorium.recipe import Recipe, find_recipe
+
+ALL_PARTS = "[encoder,connector,fusion,backbone,head]"
+KINDS = {
+    "tiled, frozen in its second stage": (),
+    "one tile, mlp, untied head": ("model.tiling=whole", "model.connector=mlp", "model.head.tied=false"),
+    "blind, truncating": ("blind=true", "model.overflow=truncate", "model.context=30"),
+    "bfloat16, chunked loss, nothing frozen": (
+        "stages.0.precision=bfloat16",
+        "stages.0.objective.chunk=3",
+        f"stages.1.trainable={ALL_PARTS}",
+    ),
+}
+KNOWN: dict[str, dict[str, str]] = {}
+
+
+def verdicts(kind: str) -> dict[str, str]:
+    """Failures by check of a kind of recipe, run once."""
+    if kind not in KNOWN:
+        found = list(run_checks(toy_recipe(*KINDS[kind])))
+        assert [verdict.name for verdict in found] == ["compose", *check_names()]
+        assert all(verdict.detail and verdict.seconds >= 0 for verdict in found)
+        KNOWN[kind] = {verdict.name: "" if verdict.passed else verdict.detail for verdict in found}
+    return KNOWN[kind]
+
+
+@pytest.mark.parametrize("name", ["compose", *check_names()])
+@pytest.mark.parametrize("kind", KINDS)
+def test_holds(kind: str, name: str) -> None:
+    assert verdicts(kind)[name] == ""
+
+
+def test_every_check_says_what_it_holds() -> None:
+    for name in ["compose", *check_names()]:
+        assert check_title(name).endswith((".", "is")) or ":" in check_title(name)
+
+
+def test_only_the_named_checks_run() -> None:
+    assert [verdict.name for verdict in run_checks(toy_recipe(), only=["labels"])] == ["compose", "labels"]
+    with pytest.raises(ConfigError, match="did you mean 'packing'"):
+        list(run_checks(toy_recipe(), only=["packin"]))
+
+
+def test_a_recipe_that_cannot_be_read_has_one_verdict() -> None:
+    recipe = toy_recipe("stages.0.data.0.source.samples=0", "stages.1.data.0.source.samples=0")
+    (verdict,) = run_checks(recipe)
+    assert not verdict.passed
+    assert "no samples" in verdict.detail
+
+
+def test_a_recipe_that_refuses_much_of_its_data_is_wrong() -> None:
+    (verdict,) = run_checks(toy_recipe("model.context=20"))
+    assert not verdict.passed
+    assert "samples can be used and" in verdict.detail
+    assert "do not fit the context of 20" in verdict.detail
+
+
+def test_checks_leave_the_process_as_it_was() -> None:
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    list(run_checks(toy_recipe(), only=["leak", "labels"]))
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+@pytest.mark.slow
+def test_the_demo_holds() -> None:
+    recipe: Recipe = find_recipe("demo")
+    assert [v for v in run_checks(recipe) if not v.passed] == []

@@ -1,0 +1,251 @@
+"""Training: the schedule by hand, what is decayed and frozen, and that runs can be repeated, stopped and killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from toy import Toy, toy_model, toy_recipe
+
+from sensorium.connectors.linear import Linear
+from sensorium.data.batch import collate
+from sensorium.errors import DataError
+from sensorium.model import PARTS, Model
+from sensorium.recipe import Recipe, Stage
+from sensorium.sample import Sample, Text
+from sensorium.training.checkpoint import load_model
+from sensorium.training.optimisation import lr_at, make_optimiser, precision, set_trainable
+from sensorium.training.progress import cut_back
+from sensorium.training.trainer import StageRun, train
+
+TESTS = Path(__file__).parent
+
+
+def stage(**changes: Any) -> Stage:
+    return toy_recipe().stages[0].model_copy(update=changes)
+
+
+def log_of(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def losses(out: Path) -> list[tuple[int, float]]:
+    return [(record["step"], record["loss"]) for record in log_of(out)]
+
+
+def same_weights(one: Model, other: Model) -> bool:
+    return all(torch.equal(weight, other.state_dict()[name]) for name, weight in one.state_dict().items())
+
+
+# schedule
+
+
+def test_warm_up_is_linear_and_reaches_the_peak() -> None:
+    plan = stage(warmup=4, steps=12, schedule="constant")
+    assert [lr_at(step, plan) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_cosine() -> None:
+    plan = stage(warmup=2, steps=10, schedule="cosine", final_lr=0.2)
+    # 8 steps of descent from 1 to 0.2: a quarter of the way is (1 + cos 45 degrees) / 2 of the span
+    assert lr_at(2, plan) == 1.0
+    assert lr_at(4, plan) == pytest.approx(0.2 + 0.8 * 0.8535533905932737)
+    assert lr_at(6, plan) == pytest.approx(0.6)
+    assert lr_at(10, plan) == pytest.approx(0.2)
+
+
+def test_linear() -> None:
+    plan = stage(warmup=0, steps=4, schedule="linear", final_lr=0.0)
+    assert [lr_at(step, plan) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
+
+
+def test_the_log_has_the_rate_that_was_used(tmp_path: Path) -> None:
+    train(toy_recipe("stages.0.warmup=4", "stages.0.lr=1"), tmp_path, quiet=True, stop_after=3)
+    assert [record["lr"] for record in log_of(tmp_path)] == [0.25, 0.5, 0.75]
+
+
+# what is trained
+
+
+def test_matrices_alone_are_decayed() -> None:
+    model, plan = toy_model(), stage(weight_decay=0.3, lr=1e-3, lr_of={"encoder": 1e-4})
+    set_trainable(model, plan)
+    optimiser = make_optimiser(model, plan)
+    seen = []
+    for group in optimiser.param_groups:
+        assert all((weight.ndim >= 2) == (group["weight_decay"] == 0.3) for weight in group["params"])
+        assert group["weight_decay"] in (0.3, 0.0)
+        seen += group["params"]
+    assert len({id(weight) for weight in seen}) == len(seen) == len(list(model.parameters()))
+    slow = {id(weight) for group in optimiser.param_groups if group["peak"] == 1e-4 for weight in group["params"]}
+    assert slow == {id(weight) for weight in model.encoder.parameters()}
+
+
+def test_only_the_named_parts_are_trained() -> None:
+    model = toy_model()
+    mask = set_trainable(model, stage(trainable=("connector",)))
+    assert {name.split(".")[0] for name, trained in mask.items() if trained} == {"connector"}
+    assert [getattr(model, name).training for name in PARTS] == [False, True, False, False, False]
+    held = [weight for group in make_optimiser(model, stage()).param_groups for weight in group["params"]]
+    assert {id(weight) for weight in held} == {id(weight) for weight in model.connector.parameters()}
+
+
+def test_a_tied_weight_is_trained_if_either_part_is() -> None:
+    for part in ("head", "backbone"):
+        model = toy_model()
+        set_trainable(model, stage(trainable=(part,)))
+        assert model.head.get_parameter("weight").requires_grad
+    assert not set_trainable(toy_model("model.head.tied=false"), stage(trainable=("head",)))[
+        "backbone.embedding.weight"
+    ]
+
+
+def test_precision_is_decided_by_hardware_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    assert precision(stage(precision="float32"), cpu) == torch.float32
+    assert precision(stage(precision="bfloat16"), cpu) == torch.bfloat16
+    for avx, amx, wanted in (
+        (True, False, torch.bfloat16),
+        (False, True, torch.bfloat16),
+        (False, False, torch.float32),
+    ):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        assert precision(stage(precision="auto"), cpu) == wanted
+
+
+def test_the_loss_is_divided_once_by_all_supervised_tokens(tmp_path: Path) -> None:
+    """Against a mean over all rows at once, computed here."""
+    run = StageRun(toy_recipe("stages.0.micro_rows=1", "stages.0.precision=float32"), 0, toy_model(), tmp_path)
+    batches = run.loader.next_step()
+    total, count = 0.0, 0
+    for batch in batches:
+        logits = run.model.head(run.model(batch)).log_softmax(-1)
+        for row, place in torch.nonzero(batch.supervised).tolist():
+            if place and batch.documents[row, place] == batch.documents[row, place - 1]:
+                total -= logits[row, place - 1, batch.ids[row, place]].item()
+                count += 1
+    loss, counted = run.accumulate(batches)
+    assert counted == count
+    assert loss == pytest.approx(total / count, rel=1e-5)
+
+
+def test_nothing_supervised_is_refused(tmp_path: Path) -> None:
+    run = StageRun(toy_recipe(), 0, toy_model(), tmp_path)
+    silent = run.model.layout(Sample((Text("only a question"),), id="3", source="talk"))
+    with pytest.raises(DataError, match="nothing is supervised in the samples talk/3; set supervise on a segment"):
+        run.accumulate([collate([[silent]], run.model.layout)])
+
+
+# repeated, stopped, killed
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Model]:
+    out = tmp_path_factory.mktemp("uninterrupted") / "run"
+    return out, train(toy_recipe(), out, quiet=True)
+
+
+def test_it_learns(uninterrupted: tuple[Path, Model]) -> None:
+    found = [loss for _, loss in losses(uninterrupted[0])]
+    assert found[-1] < found[0]
+
+
+def test_the_same_seed_gives_the_same_losses_to_the_last_bit(uninterrupted: tuple[Path, Model], tmp_path: Path) -> None:
+    model = train(toy_recipe(), tmp_path, quiet=True)
+    assert losses(tmp_path) == losses(uninterrupted[0])
+    assert same_weights(model, uninterrupted[1])
+    train(toy_recipe("seed=8"), tmp_path / "other", quiet=True, stop_after=1)
+    assert losses(tmp_path / "other")[0] != losses(uninterrupted[0])[0]
+
+
+@pytest.mark.parametrize("stop", [2, 5, 6, 7, 11], ids=lambda stop: f"after {stop} of 12")
+def test_stopped_and_resumed_it_is_the_same_run(stop: int, uninterrupted: tuple[Path, Model], tmp_path: Path) -> None:
+    """Before the first checkpoint (4), after it, where the stages meet, and after a checkpoint of the second stage."""
+    train(toy_recipe(), tmp_path, quiet=True, stop_after=stop)
+    assert len(log_of(tmp_path)) == stop
+    model = train(toy_recipe(), tmp_path, resume=True, quiet=True)
+    assert losses(tmp_path) == losses(uninterrupted[0])
+    assert same_weights(model, uninterrupted[1])
+
+
+def test_killed_and_resumed_it_is_the_same_run(tmp_path: Path) -> None:
+    """SIGKILL, in the middle of a step or of writing a checkpoint, wherever it happens to strike."""
+    longer = ("stages.0.steps=20", "stages.1.steps=20")
+    wanted = train(toy_recipe(*longer), tmp_path / "whole", quiet=True)
+    script = f"from toy import *; sm.train(toy_recipe(*{longer}), {str(tmp_path / 'killed')!r}, quiet=True)"
+    environment = {**os.environ, "PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    log = tmp_path / "killed" / "log.jsonl"
+    while process.poll() is None and not (log.is_file() and log.read_bytes().count(b"\n") >= 14):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was still running"
+    assert not (tmp_path / "killed" / "model").exists()
+    with log.open("a") as file:
+        file.write('{"step": 99, "los')  # as a kill in the middle of a line would leave it
+    model = train(toy_recipe(*longer), tmp_path / "killed", resume=True, quiet=True)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    assert same_weights(model, wanted)
+
+
+def test_dropout_too_is_resumed_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = Linear.forward
+    dropped = lambda self, x: nn.functional.dropout(forward(self, x), 0.5, self.training)  # noqa: E731
+    monkeypatch.setattr(Linear, "forward", dropped)
+    recipe = toy_recipe("model.connector=linear", "model.tiling=whole")
+    whole = train(recipe, tmp_path / "whole", quiet=True, stop_after=6)
+    train(recipe, tmp_path / "broken", quiet=True, stop_after=5)
+    assert same_weights(whole, train(recipe, tmp_path / "broken", resume=True, quiet=True, stop_after=6))
+
+
+def test_a_finished_run_is_not_trained_again(uninterrupted: tuple[Path, Model]) -> None:
+    out, model = uninterrupted
+    written = (out / "log.jsonl").stat().st_mtime_ns
+    assert same_weights(train(toy_recipe(), out, resume=True, quiet=True), model)
+    assert (out / "log.jsonl").stat().st_mtime_ns == written
+
+
+def test_old_checkpoints_make_room(uninterrupted: tuple[Path, Model]) -> None:
+    found = sorted(path.name for path in (uninterrupted[0] / "checkpoints").iterdir())
+    assert found == ["step-12", "step-8"]
+
+
+def test_a_saved_model_needs_no_recipe(uninterrupted: tuple[Path, Model]) -> None:
+    out, model = uninterrupted
+    loaded, sample = load_model(out), Toy(Toy.Config())[0]
+    assert loaded.config == model.config
+    assert torch.equal(loaded.logits([sample])[0], model.logits([sample])[0])
+
+
+def test_the_recipe_in_the_folder_is_the_recipe(uninterrupted: tuple[Path, Model]) -> None:
+    from sensorium.config import load_yaml
+
+    assert load_yaml(uninterrupted[0] / "recipe.yaml", Recipe) == toy_recipe()
+
+
+@pytest.mark.parametrize(
+    ("text", "steps", "kept"),
+    [
+        ('{"step": 1}\n{"step": 2}\n{"step": 3}\n', 2, [1, 2]),
+        ('{"step": 1}\n{"step": 2}\n{"st', 5, [1, 2]),
+        ('{"step": 1}\n{"step": 2}', 5, [1]),
+        ('{"step": 1}\nnoise\n{"step": 2}\n', 5, [1]),
+        ("", 5, []),
+    ],
+)
+def test_the_log_is_cut_back(text: str, steps: int, kept: list[int], tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_text(text)
+    cut_back(file, steps)
+    assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == kept
+    cut_back(tmp_path / "none.jsonl", 3)
