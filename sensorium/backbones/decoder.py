@@ -26,7 +26,6 @@ class Decoder(Backbone, name="decoder"):
         mlp_width: int = Field(default=384, ge=8, description="inner width of the SwiGLU feed-forward")
         rope_theta: float = Field(default=10_000.0, gt=0)
         norm_eps: float = 1e-5
-        init_std: float = Field(default=0.02, gt=0, description="standard deviation of new weight matrices")
 
         @model_validator(mode="after")
         def _dimensions(self) -> Decoder.Config:
@@ -53,13 +52,11 @@ class Decoder(Backbone, name="decoder"):
         self.apply(self._initialise)
 
     def _initialise(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=self.config.init_std)
-        if isinstance(module, nn.Embedding):
+        if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, DecoderLayer):
             for last in (module.out, module.down):
-                nn.init.normal_(last.weight, std=self.config.init_std / math.sqrt(2 * self.config.depth))
+                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * self.config.depth))
 
     @property
     def layers(self) -> nn.ModuleList:

@@ -15,7 +15,7 @@ from sensorium.recipe import Recipe, Share, Stage, recipe
 from sensorium.tokenizers.bpe import BPE
 
 MODEL = ModelConfig(
-    encoder=ViT.Config(image_size=64, patch_size=8, width=128, depth=0, final_norm=False),
+    encoder=ViT.Config(image_size=64, patch_size=8, width=128, depth=0, stem_blocks=1, final_norm=False),
     connector=MaxPool.Config(),
     backbone=Decoder.Config(width=128, depth=3, num_heads=4, num_kv_heads=4, mlp_width=384),
     tokenizer=BPE.Config(vocab_size=512, corpus=(FactorWorld.Config(), FactorWorld.Config(style="short"))),
@@ -40,7 +40,7 @@ def demo() -> Recipe:
         name="demo",
         summary="A small model from nothing learns to answer about pictures of shapes, in minutes on two cores",
         model=MODEL,
-        stages=(align(steps=350), instruct(steps=1900)),
+        stages=(align(steps=350), instruct(steps=1700)),
         evaluation=(FactorWorldSuite.Config(world=world()),),
     )
 
