@@ -313,7 +313,7 @@ def test_check_passes_on_the_demo_and_speaks_json() -> None:
 
 
 def test_a_failed_check_is_exit_code_1() -> None:
-    result = sensorium("check", "demo", *TINY, "model.context=70")  # a picture fits, no question does
+    result = sensorium("check", "demo", *TINY, "model.context=20")  # a picture fits, no question does
     assert result.exit_code == 1
     assert "✗" in result.stdout
 
