@@ -377,6 +377,16 @@ def test_a_blind_reader_stays_near_chance():
         assert accuracy <= 0.5 or kind != "all"
 
 
+def test_chats_that_start_late_open_with_any_question_and_stay_fair():
+    source = world(late=1.0)
+    started_late = [questions_of(source[i]) for i in range(3000)]
+    opening = Counter(turns[0]["type"] for turns in started_late)
+    assert set(opening) == {"existence", "count", "colour", "shape", "size", "relation"}
+    assert min(opening.values()) > 150, opening
+    accuracy, chance = blind_accuracy(started_late)["all"]
+    assert accuracy < chance + 0.05, (accuracy, chance)
+
+
 @pytest.mark.parametrize(("sabotage", "kind"), [("memory", "existence"), ("order", "count"), ("coin", "existence")])
 def test_a_blind_reader_notices_sabotage(sabotage: str, kind: str, monkeypatch: pytest.MonkeyPatch):
     if sabotage == "memory":
