@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sensorium.backbones.backbone import Backbone
-from sensorium.config import Config
+from sensorium.config import Config, PartConfig
 from sensorium.connectors.connector import Connector
 from sensorium.data.batch import Batch, collate
 from sensorium.data.tiling import Tiling
@@ -55,6 +55,14 @@ class ModelConfig(Config):
                 "choose a connector with fewer tokens"
             )
         return self
+
+    def resolved(self) -> Self:
+        """This config with everything that its parts name elsewhere (a folder of weights, say) written into it."""
+        return self.model_copy(update={name: part.resolved() for name, part in self if isinstance(part, PartConfig)})
+
+    def make_tokenizer(self) -> Tokenizer:
+        """The tokenizer of a new model: trained, or read where the config says."""
+        return self.tokenizer.part.create(self.tokenizer)
 
     def layout(self, tokenizer: Tokenizer) -> Layout:
         tiling = self.tiling.build(input_size=self.encoder.input_size)
@@ -123,8 +131,8 @@ class Model(nn.Module):
 def compose(config: ModelConfig, tokenizer: Tokenizer | None = None) -> Model:
     """A new model: tokenizer made, if none is given, parts built and, where their configs name pre-trained weights,
     filled with them."""
-    config = config.model_copy(update={name: part.resolved() for name, part in config if hasattr(part, "resolved")})
-    model = Model(config, tokenizer or config.tokenizer.part.create(config.tokenizer))
+    config = config.resolved()
+    model = Model(config, tokenizer or config.make_tokenizer())
     for name in PARTS:
         getattr(config, name).load_pretrained(getattr(model, name))
     return model

@@ -146,7 +146,7 @@ def test_the_state_is_small_and_exact() -> None:
 
 
 def test_micro_batches_are_the_same_rows() -> None:
-    whole, halves = (make_packer(toy_recipe(), 0, toy_model()) for _ in range(2))
+    whole, halves = (make_packer(toy_recipe(), 0, toy_model().layout) for _ in range(2))
     (one,) = Loader(whole, 4, 1).next_step()
     parts = Loader(halves, 2, 2).next_step()
     for name in ("ids", "supervised", "positions", "documents", "media", "tiles", "tile_positions"):
@@ -154,7 +154,7 @@ def test_micro_batches_are_the_same_rows() -> None:
 
 
 def test_a_blind_packer_withholds_the_pictures() -> None:
-    packer = make_packer(toy_recipe("blind=true"), 0, toy_model())
+    packer = make_packer(toy_recipe("blind=true"), 0, toy_model().layout)
     (batch,) = Loader(packer, 4, 1).next_step()
     assert not len(batch.tiles)
     assert not batch.media.any()

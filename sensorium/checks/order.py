@@ -25,7 +25,7 @@ def packing(subject: Subject) -> str:
     """No sample is cut, lost or doubled by packing, and each is one numbered stretch with positions from 0."""
     reports = []
     for number, stage in enumerate(subject.recipe.stages):
-        packer, twin = (make_packer(subject.recipe, number, subject.base) for _ in range(2))
+        packer, twin = (make_packer(subject.recipe, number, subject.base.layout) for _ in range(2))
         packs = [packer.next_pack()]
         while len(packs) < 4 or sum(map(len, packs)) < subject.count:
             packs.append(packer.next_pack())

@@ -49,14 +49,12 @@ class Subject:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        config = self.recipe.model.tokenizer.resolved()
-        return config.part.create(config)
+        return self.resolved.make_tokenizer()
 
     @cached_property
     def resolved(self) -> ModelConfig:
         """The recipe's model with everything that it names elsewhere written into it."""
-        config = self.recipe.model
-        return config.model_copy(update={name: p.resolved() for name, p in config if hasattr(p, "resolved")})
+        return self.recipe.model.resolved()
 
     @cached_property
     def full_size(self) -> int:
@@ -93,7 +91,7 @@ class Subject:
     def lay(self, number: int, count: int) -> list[LaidOut]:
         """The first `count` samples of a stage in the order of its mixture; those that training would refuse are
         noted in `bad`."""
-        packer = make_packer(self.recipe, number, self.base)
+        packer = make_packer(self.recipe, number, self.base.layout)
         found = []
         for _ in range(count):
             try:
@@ -144,7 +142,7 @@ class Subject:
 
     def packer(self, number: int) -> Packer:
         """The stage's packer over short rows."""
-        return make_packer(self.small, number, self.twin())
+        return make_packer(self.small, number, self.small.model.layout(self.tokenizer))
 
     def packed(self, blind: bool = False) -> tuple[list[LaidOut], Batch]:
         """A row of three samples, with pictures where the data has any and one without."""

@@ -27,9 +27,8 @@ def write_inspection(recipe: Recipe, file: str | Path, packs: int = 2, mapped: i
 
 def make_layout(recipe: Recipe) -> Layout:
     """The recipe's layout with a tokenizer made as training would make it."""
-    config = recipe.model
-    config = config.model_copy(update={name: part.resolved() for name, part in config if hasattr(part, "resolved")})
-    return config.layout(config.tokenizer.part.create(config.tokenizer))
+    config = recipe.model.resolved()
+    return config.layout(config.make_tokenizer())
 
 
 def _head(recipe: Recipe, layout: Layout) -> Html:

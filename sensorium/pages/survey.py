@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from sensorium.data.images import open_picture
 from sensorium.data.mixture import Key
 from sensorium.errors import DataError
 from sensorium.layout import LaidOut, Layout
-from sensorium.model import Model
 from sensorium.recipe import Recipe, Share, Stage
 from sensorium.training.trainer import make_packer
 
@@ -62,7 +60,7 @@ class Survey:
 def survey(recipe: Recipe, number: int, layout: Layout, packs: int) -> Survey:
     """Read the first packs of stage `number`; needs no weights."""
     found = Survey(recipe.stages[number], labels(recipe.stages[number].data))
-    packer = make_packer(recipe, number, cast(Model, SimpleNamespace(layout=layout)))
+    packer = make_packer(recipe, number, layout)
     lay = packer.lay
 
     def noting(key: Key) -> LaidOut:

@@ -18,6 +18,7 @@ from sensorium.data.mixture import Mixture
 from sensorium.data.packer import Loader, Packer, Quarantine
 from sensorium.encoders.cache import cached_features
 from sensorium.errors import CheckpointError, DataError
+from sensorium.layout import Layout
 from sensorium.model import Model, compose
 from sensorium.objectives.objective import Objective
 from sensorium.recipe import Recipe, Stage
@@ -93,7 +94,7 @@ class StageRun:
         self.trainable = set_trainable(model, self.stage)
         self.optimiser = make_optimiser(model, self.stage)
         self.objective: Objective = self.stage.objective.build()
-        self.packer = make_packer(recipe, number, model, out)
+        self.packer = make_packer(recipe, number, model.layout, out)
         micro_rows = self.stage.micro_rows or self.stage.rows
         self.loader = Loader(self.packer, micro_rows, self.stage.rows // micro_rows)
         self.step = 0
@@ -128,7 +129,7 @@ class StageRun:
     def edit(self) -> None:
         """Rewrite the model as the stage wants it, with a stream of the stage's data that costs the stage none."""
         for config in self.stage.edits:
-            loader = Loader(make_packer(self.recipe, self.number, self.model), self.stage.rows, 1)
+            loader = Loader(make_packer(self.recipe, self.number, self.model.layout), self.stage.rows, 1)
             with autocast(self.dtype, self.device):
                 config.build()(self.model, chain.from_iterable(iter(loader.next_step, None)))
 
@@ -206,7 +207,7 @@ class StageRun:
             shutil.rmtree(old)
 
 
-def make_packer(recipe: Recipe, number: int, model: Model, out: Path | None = None) -> Packer:
+def make_packer(recipe: Recipe, number: int, layout: Layout, out: Path | None = None) -> Packer:
     """The stage's stream of packs; its order depends on the recipe's seed, the stage and nothing else."""
     stage = recipe.stages[number]
     mixture = Mixture(
@@ -215,4 +216,4 @@ def make_packer(recipe: Recipe, number: int, model: Model, out: Path | None = No
         recipe.seed * 1000 + number,
     )
     quarantine = Quarantine(out / QUARANTINE if out else None, recipe.max_bad_samples)
-    return Packer(mixture, model.layout, stage.length, stage.buffer, quarantine, recipe.blind)
+    return Packer(mixture, layout, stage.length, stage.buffer, quarantine, recipe.blind)
