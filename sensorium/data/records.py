@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -30,6 +31,17 @@ class RecordConfig(FolderConfig):
     held_out: float = Field(
         default=0.1, gt=0, lt=1, description="share that is test and not train, by hash: never by order"
     )
+
+
+def read_record(raw: bytes, name: str) -> dict[str, Any]:
+    """A record as JSON. `name` opens the `DataError` if it is none."""
+    try:
+        record = json.loads(raw)
+    except ValueError as error:
+        raise DataError(f"{name}: not JSON ({error}); found {raw[:60]!r}; correct or remove it") from None
+    if not isinstance(record, dict):
+        raise DataError(f"{name}: a {type(record).__name__}, not a JSON object; correct or remove it")
+    return record
 
 
 def make_sample(config: RecordConfig, record: Mapping[str, Any], picture: PictureSource, id: str, name: str) -> Sample:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from sensorium.data.folder import inside
-from sensorium.data.records import RecordConfig, chosen, connected, look_up, make_sample, normal
+from sensorium.data.records import RecordConfig, chosen, connected, look_up, make_sample, normal, read_record
 from sensorium.data.source import Source
 from sensorium.errors import DataError
 from sensorium.sample import Sample
@@ -85,14 +84,7 @@ class JSONLines(Source, name="jsonl"):
         name = f"{self.file}, line {line[0]}"
         with self.file.open("rb") as opened:
             opened.seek(line[1])
-            raw = opened.readline()
-        try:
-            record = json.loads(raw)
-        except ValueError as error:
-            raise DataError(f"{name}: not JSON ({error}); found {raw[:60]!r}; correct or remove the line") from None
-        if not isinstance(record, dict):
-            raise DataError(f"{name}: a {type(record).__name__}, not a JSON object; correct or remove the line")
-        return record, name
+            return read_record(opened.readline(), name), name
 
     def _picture(self, record: dict[str, Any], name: str) -> Path:
         field = self.config.image_field

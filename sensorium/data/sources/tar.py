@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from PIL import Image as PILImage
 from pydantic import Field
 
 from sensorium.data.images import open_picture, picture_size
-from sensorium.data.records import RecordConfig, chosen, make_sample
+from sensorium.data.records import RecordConfig, chosen, make_sample, read_record
 from sensorium.data.source import Source
 from sensorium.errors import DataError
 from sensorium.sample import Sample
@@ -87,7 +85,9 @@ class TarShards(Source, name="tar"):
         if picture is None or ".json" not in members:
             found = ", ".join(key + ending for ending in members)
             raise DataError(f"{name}: needs a picture and a .json, found {found}; add or remove the key")
-        return make_sample(self.config, _record(members[".json"]), picture, f"{shard.stem}/{key}", name)
+        described = members[".json"]
+        record = read_record(described.read(), str(described))
+        return make_sample(self.config, record, picture, f"{shard.stem}/{key}", name)
 
 
 def index_shard(shard: Path) -> list[tuple[str, dict[str, Member]]]:
@@ -108,13 +108,3 @@ def index_shard(shard: Path) -> list[tuple[str, dict[str, Member]]]:
     if not entries:
         raise DataError(f"{shard}: holds no files; give a shard with key.png and key.json pairs")
     return list(entries.items())
-
-
-def _record(member: Member) -> dict[str, Any]:
-    try:
-        record = json.loads(member.read())
-    except ValueError as error:
-        raise DataError(f"{member}: not JSON ({error}); correct or remove it") from None
-    if not isinstance(record, dict):
-        raise DataError(f"{member}: a {type(record).__name__}, not a JSON object; correct or remove it")
-    return record
