@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy import Toy, png, toy_model, toy_recipe
@@ -18,7 +19,7 @@ from sensorium.data.images import open_picture, picture_size
 from sensorium.data.packer import Quarantine
 from sensorium.errors import CheckpointError, ConfigError, DataError, LayoutError
 from sensorium.recipe import find_recipe
-from sensorium.sample import Image, Text
+from sensorium.sample import Image, Sample, Text
 from sensorium.training.trainer import train
 
 OVERRIDES = {
@@ -127,6 +128,36 @@ def test_damaged_pictures_are_data_errors_and_nothing_else() -> None:
             for read in (picture_size, open_picture):
                 with suppress(DataError):
                     read(damaged, "scan")
+
+
+class Broken:
+    """A picture whose own code fails, in the way that its name says."""
+
+    def __init__(self, fails: str) -> None:
+        self.fails = fails
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return (16, 16) if self.fails == "open" else (1 // 0, 0)
+
+    def open(self) -> Any:
+        raise RuntimeError("the camera is gone")
+
+
+class Cameras(Toy, name="cameras"):
+    """Every third picture comes from a camera that is gone."""
+
+    def __getitem__(self, index: int) -> Sample:
+        if index % 3:
+            return super().__getitem__(index)
+        return sm.chat([Broken("open" if index % 2 else "size")], [("what?", "red")], id=str(index), source="cameras")
+
+
+def test_a_picture_whose_own_code_fails_is_quarantined(tmp_path: Path) -> None:
+    train(toy_recipe("stages.0.data=[{source: cameras}]"), tmp_path, quiet=True, stop_after=4)
+    lines = [json.loads(line)["reason"] for line in (tmp_path / "quarantine.jsonl").read_text().splitlines()]
+    for said in ("RuntimeError: the camera is gone", "ZeroDivisionError: "):
+        assert any(re.match(rf"cameras/\d+: cannot open its Broken: {said}.*; correct or remove", r) for r in lines)
 
 
 # training

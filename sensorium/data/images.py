@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
 from sensorium.errors import DataError
-from sensorium.sample import Picture, PictureSource
+from sensorium.sample import PictureSource
 
 MAX_PIXELS = 64_000_000
 """Pictures above this are refused as decompression bombs."""
@@ -29,27 +31,38 @@ TURNS = {
 
 def open_picture(source: PictureSource, name: str = "picture") -> PILImage.Image:
     """Decode to RGB: orientation applied, transparency on white. A `DataError` names what cannot be read."""
-    if isinstance(source, Picture):
-        return source.open()
-    try:
+    with _blamed(source, name):
+        if not isinstance(source, str | Path | bytes):
+            return to_rgb(source.open())
         with _lazy(source, name) as picture:
             turn = TURNS.get(_orientation(picture))
             picture.load()
             return to_rgb(picture if turn is None else picture.transpose(turn))
-    except DataError:
-        raise
-    except Exception as error:  # whatever a decoder stumbles over is the file's fault and must not end a run
-        raise DataError(f"{name}: cannot decode {_where(source)}: {error}; re-save or remove the file") from None
 
 
 def picture_size(source: PictureSource, name: str = "picture") -> tuple[int, int]:
     """(width, height) as `open_picture` will return it, read from the header alone."""
-    if isinstance(source, Picture):
-        return source.size
-    with _lazy(source, name) as picture:
-        width, height = picture.size
-        turned = _orientation(picture) in (5, 6, 7, 8)
-    return (height, width) if turned else (width, height)
+    with _blamed(source, name):
+        if not isinstance(source, str | Path | bytes):
+            return source.size
+        with _lazy(source, name) as picture:
+            width, height = picture.size
+            turned = _orientation(picture) in (5, 6, 7, 8)
+        return (height, width) if turned else (width, height)
+
+
+@contextmanager
+def _blamed(source: PictureSource, name: str) -> Iterator[None]:
+    """Whatever a decoder or a `Picture`'s own code stumbles over is the sample's fault and must not end a run."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        if not isinstance(source, str | Path | bytes):
+            what = f"cannot open its {type(source).__name__}: {type(error).__name__}: {error}"
+            raise DataError(f"{name}: {what}; correct or remove the sample, or the code that opens it") from error
+        raise DataError(f"{name}: cannot decode {_where(source)}: {error}; re-save or remove the file") from None
 
 
 def _orientation(picture: PILImage.Image) -> int:
@@ -89,5 +102,5 @@ def _lazy(source: str | Path | bytes, name: str) -> PILImage.Image:
     return picture
 
 
-def _where(source: PictureSource) -> str:
+def _where(source: str | Path | bytes) -> str:
     return f"{len(source)} bytes" if isinstance(source, bytes) else str(source)
