@@ -124,6 +124,14 @@ class PartConfig(Config):
     def load_pretrained(self, part: Any) -> None:
         """Fill a new part with the pre-trained weights this config names, if it names any."""
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a field that would hide what every part's config has: pydantic only warns, and the part is lost."""
+        taken = {"type", *PartConfig.__annotations__, *vars(PartConfig), *vars(Config)}
+        if hidden := sorted(taken.intersection(cls.model_fields)):
+            where = f"{cls.__module__}.{cls.__qualname__}"
+            raise ConfigError(f"{where}: a field cannot be called '{hidden[0]}', which every part's config has already")
+
     @model_validator(mode="wrap")
     @classmethod
     def _dispatch(cls, data: Any, handler: Any) -> Any:

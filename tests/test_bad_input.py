@@ -15,6 +15,7 @@ from toy import Toy, png, toy_model, toy_recipe
 
 import sensorium as sm
 from sensorium.config import load_parts
+from sensorium.connectors.linear import Linear
 from sensorium.data.images import open_picture, picture_size
 from sensorium.data.packer import Quarantine
 from sensorium.errors import CheckpointError, ConfigError, DataError, LayoutError
@@ -86,6 +87,14 @@ def test_files_and_names_that_do_not_exist(tmp_path: Path) -> None:
     (tmp_path / "parts.py").write_text("def broken(:\n")
     with pytest.raises(ConfigError, match=r"parts.py: SyntaxError"):
         load_parts(tmp_path / "parts.py")
+
+
+@pytest.mark.filterwarnings("ignore:Field name")
+@pytest.mark.parametrize("name", ["part", "type", "build"])
+def test_a_field_that_would_hide_what_every_config_has(name: str) -> None:
+    written = {"__annotations__": {name: str}, "__module__": "mine", "__qualname__": "Mine.Config"}
+    with pytest.raises(ConfigError, match=rf"mine\.Mine\.Config: a field cannot be called '{name}', which every part"):
+        type("Config", (Linear.Config,), written)
 
 
 # samples
