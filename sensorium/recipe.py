@@ -122,6 +122,10 @@ class Recipe(Config):
                 object.__setattr__(self, key, value)  # frozen to users, not to its own validation
         return self
 
+    def mixture_seed(self, number: int) -> int:
+        """What the order of samples in stage `number` depends on."""
+        return self.seed * 1000 + number
+
     def variant(self, name: str, *assignments: str) -> Recipe:
         """This recipe under another name, with overrides."""
         return self.override(f"name={name}", *assignments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from sensorium.data.packer import Quarantine
 from sensorium.errors import CheckpointError, ConfigError, DataError, LayoutError
 from sensorium.recipe import find_recipe
 from sensorium.sample import Image, Sample, Text
-from sensorium.training.trainer import train
+from sensorium.training.trainer import open_run, train
 
 OVERRIDES = {
     # what the user types -> what the message must say
@@ -222,7 +223,9 @@ def test_output_folders_that_hold_something_else(stopped: Path, tmp_path: Path) 
     recipe = toy_recipe("save_every=2")
     with pytest.raises(CheckpointError, match="already holds this run; add --resume to go on, or choose another --out"):
         train(recipe, stopped, quiet=True)
-    with pytest.raises(CheckpointError, match=r"holds a run of another recipe .see .*recipe.yaml.; choose another"):
+    with pytest.raises(
+        CheckpointError, match=r"another recipe .see .*recipe.yaml.; choose another --out, or remove the folder"
+    ):
         train(toy_recipe("seed=8"), stopped, resume=True, quiet=True)
     (tmp_path / "thesis.tex").write_text("all of it")
     with pytest.raises(CheckpointError, match=r"holds other files and no recipe.yaml; choose an empty folder"):
@@ -230,6 +233,17 @@ def test_output_folders_that_hold_something_else(stopped: Path, tmp_path: Path) 
     with pytest.raises(CheckpointError, match=r"thesis.tex: is a file; choose a folder"):
         train(recipe, tmp_path / "thesis.tex", quiet=True)
     assert (tmp_path / "thesis.tex").read_text() == "all of it"
+
+
+def test_a_run_killed_while_it_began_can_begin_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(toy_recipe(), out, quiet=True)
+    assert not (out / "recipe.yaml").exists(), "a recipe is there whole or not at all"
+    assert open_run(toy_recipe(), out, resume=False) is None
+    assert [file.name for file in out.iterdir()] == ["recipe.yaml"]
 
 
 def test_folders_without_a_model(tmp_path: Path) -> None:

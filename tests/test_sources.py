@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,23 @@ def test_folders_are_found_by_recipe_and_environment(things: Path, monkeypatch: 
     assert len(recipe.stages[0].data[0].source.build()) == 40
     assert recipe.evaluation[0].source.place() == things
     assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+def test_fingerprints_tell_files_apart_wherever_they_are(shards: Path, things: Path, tmp_path: Path) -> None:
+    def of(folder: Path) -> str:
+        return Source.Config.model_validate({"type": kind, "folder": str(folder)}).fingerprint() or ""
+
+    for kind, folder, file in (("tar", shards, "b.tar"), ("jsonl", things, "data.jsonl")):
+        before, moved = of(folder), tmp_path / f"moved-{kind}"
+        shutil.copytree(folder, moved)
+        assert of(moved) == before
+        whole = (moved / file).read_bytes()
+        for changed in (whole[:5] + b"?" + whole[6:], whole + b" ", whole[:-1] + b"?"):
+            (moved / file).write_bytes(changed)
+            assert of(moved) != before
+    (shards / "b.tar").rename(shards / "c.tar")
+    kind = "tar"
+    assert of(shards) != before
 
 
 def test_templates() -> None:

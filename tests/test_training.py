@@ -23,9 +23,10 @@ from sensorium.model import PARTS, Model
 from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample, Text
 from sensorium.training.checkpoint import load_model
+from sensorium.training.manifest import made_from, made_with
 from sensorium.training.optimisation import lr_at, make_optimiser, precision, set_trainable
 from sensorium.training.progress import cut_back
-from sensorium.training.trainer import StageRun, train
+from sensorium.training.trainer import StageRun, make_packer, train
 
 TESTS = Path(__file__).parent
 
@@ -144,6 +145,37 @@ def test_nothing_supervised_is_refused(tmp_path: Path) -> None:
     silent = run.model.layout(Sample((Text("only a question"),), id="3", source="talk"))
     with pytest.raises(DataError, match="nothing is supervised in the samples talk/3; set supervise on a segment"):
         run.accumulate([collate([[silent]], run.model.layout)])
+
+
+# the manifest
+
+
+def test_the_manifest_says_what_a_checkpoint_was_made_from(uninterrupted: tuple[Path, Model]) -> None:
+    recipe = toy_recipe()
+    for folder in ("model", "checkpoints/step-8"):
+        manifest = json.loads((uninterrupted[0] / folder / "manifest.json").read_text())
+        assert {"packages", "python", "revision", "template", "stages", "files"} == set(manifest)
+        assert [stage["name"] for stage in manifest["stages"]] == ["all", "words"]
+        for number, stage in enumerate(manifest["stages"]):
+            own, other = (
+                make_packer(made, number, uninterrupted[1].layout) for made in (recipe, toy_recipe("seed=99"))
+            )
+            other.mixture.seed = stage["mixture_seed"]
+            order, again = ([packer.mixture.next_key() for _ in range(20)] for packer in (own, other))
+            assert order == again
+            assert stage["sources"][0]["type"] == "toy"
+            assert stage["sources"][0]["files"] is None
+
+
+def test_hashes_change_with_what_they_are_of_and_with_nothing_else() -> None:
+    base, same = toy_recipe(), Recipe.from_dict(dict(reversed(toy_recipe().to_dict().items())))
+    assert made_from(base) == made_from(same)
+    for change in ("seed=8", "stages.1.data.0.source.samples=61", "stages.0.data.0.weight=2"):
+        assert made_from(toy_recipe(change)) != made_from(base)
+    assert made_from(toy_recipe("stages.0.lr=1", "model.context=90")) == made_from(base)
+    template = made_with(base.model)["template"]
+    assert made_with(toy_recipe("model.template.user.prefix=User").model)["template"] != template
+    assert made_with(toy_recipe("model.context=90").model)["template"] == template
 
 
 # repeated, stopped, killed

@@ -17,6 +17,7 @@ from sensorium.model import PARTS, Model, ModelConfig, compose
 from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample
 from sensorium.tokenizers.tokenizer import Tokenizer
+from sensorium.training.atomic import write_file
 from sensorium.training.trainer import RECIPE, StageRun, make_packer
 
 LARGE = 20_000_000
@@ -165,8 +166,7 @@ class Subject:
         """The folder of a run of the small recipe that stands before its first step, ready to be resumed."""
         out = self.folder / name
         run = self.run(0, out)
-        out.mkdir()
-        (out / RECIPE).write_text(self.small.to_yaml())
+        write_file(out / RECIPE, self.small.to_yaml())
         run.save(0)
         return out
 

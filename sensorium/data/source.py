@@ -13,7 +13,10 @@ class Source(Part, family="source", package="sensorium.data.sources"):
     """A finite or practically endless list of samples. Sample `i` is a pure function of the config and `i`."""
 
     class Config(PartConfig):
-        pass
+        def fingerprint(self) -> str | None:
+            """A cheap hash of the files behind the source, for a checkpoint's manifest; None where there are none and
+            the config says everything."""
+            return None
 
     def __init__(self, config: Any) -> None:
         self.config = config

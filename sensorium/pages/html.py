@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sensorium.pages.style import CSS
+from sensorium.training.atomic import write_file
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -73,10 +74,9 @@ def page(title: str, *body: Child) -> str:
 
 
 def write_page(file: str | Path, text: str) -> Path:
-    """Write a page, making the folder if need be."""
+    """Write a page, making the folder if need be; whole or not at all."""
     file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="utf-8")
+    write_file(file, text)
     return file
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sensorium.evaluation.suite import Case, Metric, Report
+from sensorium.training.atomic import write_file
 
 FREE = frozenset({"caption", "prose"})
 """Kinds of cases whose answer is free text, neither right nor wrong as a whole."""
@@ -48,10 +48,7 @@ def write_evaluation(
 ) -> Path:
     """Write an `eval.json`, whole or not at all."""
     file = Path(file)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(json.dumps(evaluation(reports, blind, checkpoint), indent=2, ensure_ascii=False) + "\n")
-    os.replace(partial, file)
+    write_file(file, json.dumps(evaluation(reports, blind, checkpoint), indent=2, ensure_ascii=False) + "\n")
     return file
 
 

@@ -1,18 +1,9 @@
-"""Checkpoints are folders: `config.json`, one safetensors file a part, tokenizer, manifest. Never pickle.
-
-A folder is written beside its place and renamed into it, so it is there whole or not at all.
-"""
+"""Checkpoints are folders: `config.json`, one safetensors file a part, tokenizer, manifest. Never pickle."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import platform
-import shutil
-import subprocess
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +14,17 @@ from torch import Tensor, nn
 
 from sensorium.errors import CheckpointError
 from sensorium.model import PARTS, Model, ModelConfig
+from sensorium.training.atomic import write_folder
+from sensorium.training.manifest import file_digest, made_with
 
 CONFIG, MANIFEST, OPTIMISER, STATE = "config.json", "manifest.json", "optimiser.safetensors", "state.json"
 AGAIN = "; use an earlier checkpoint (a run goes on from the newest: remove this folder, and resume)"
 
 
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make `folder` with what `fill` writes into it, atomically; an older folder of that name is replaced."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    fill(partial)
-    for file in partial.iterdir():
-        with file.open("rb") as written:
-            os.fsync(written.fileno())
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
-
-
-def save_model(model: Model, folder: Path, extra: Callable[[Path], None] | None = None) -> None:
-    """The model's folder; `extra` may add files before it appears."""
+def save_model(
+    model: Model, folder: Path, made_from: dict[str, Any] | None = None, extra: Callable[[Path], None] | None = None
+) -> None:
+    """The model's folder, there whole or not at all. `made_from` goes into the manifest; `extra` may add files."""
 
     def fill(partial: Path) -> None:
         (partial / CONFIG).write_text(json.dumps(model.config.to_dict(), indent=2, ensure_ascii=False))
@@ -53,8 +33,9 @@ def save_model(model: Model, folder: Path, extra: Callable[[Path], None] | None 
             save_file(part_tensors(model, name), partial / f"{name}.safetensors")
         if extra:
             extra(partial)
-        files = {file.name: _digest(file) for file in sorted(partial.iterdir())}
-        (partial / MANIFEST).write_text(json.dumps(manifest() | {"files": files}, indent=2))
+        files = {file.name: file_digest(file) for file in sorted(partial.iterdir())}
+        manifest = made_with(model.config) | (made_from or {}) | {"files": files}
+        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2))
 
     write_folder(folder, fill)
 
@@ -136,35 +117,8 @@ def verify(folder: Path) -> None:
     for name, digest in files.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder}: no {name}; the checkpoint is not whole{AGAIN}")
-        if _digest(folder / name) != digest:
+        if file_digest(folder / name) != digest:
             raise CheckpointError(f"{folder / name}: cut short or changed since it was written{AGAIN}")
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
-
-
-def manifest() -> dict[str, Any]:
-    """Where and with what a checkpoint was made."""
-    packages = {}
-    for name in ("sensorium", "torch", "numpy", "pillow", "tokenizers", "safetensors", "transformers"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {"packages": packages, "python": platform.python_version(), "revision": _revision()}
-
-
-def _revision() -> str | None:
-    here = Path(__file__).parent
-    try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return result.stdout.strip() or None
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -23,6 +23,8 @@ from sensorium.model import Model, compose
 from sensorium.objectives.objective import Objective
 from sensorium.recipe import Recipe, Stage
 from sensorium.training import checkpoint
+from sensorium.training.atomic import partial_of, write_file
+from sensorium.training.manifest import made_from
 from sensorium.training.optimisation import autocast, lr_at, make_optimiser, precision, set_trainable
 from sensorium.training.progress import Log
 
@@ -46,6 +48,7 @@ def train(
     latest = open_run(recipe, out, resume)
     if resume and (out / "model").is_dir():
         return checkpoint.load_model(out / "model")
+    data = made_from(recipe)  # before the first step: missing folders of later stages are found now
     torch.manual_seed(recipe.seed)
     model = checkpoint.load_model(latest) if latest else compose(recipe.model)
     state = json.loads((latest / checkpoint.STATE).read_text()) if latest else {"stage": 0, "step": 0, "total_step": 0}
@@ -54,14 +57,14 @@ def train(
         (out / QUARANTINE).unlink(missing_ok=True)
     with Log(out, recipe.name + (" (blind)" if recipe.blind else ""), quiet, state["total_step"]) as log:
         for number in range(state["stage"], len(recipe.stages)):
-            run = StageRun(recipe, number, model, out)
+            run = StageRun(recipe, number, model, out, data)
             if latest:
                 run.restore(state, latest)
                 latest = None
             if not run.go(log, state, stop_after):
                 return model
             state = {"stage": number + 1, "step": 0, "total_step": state["total_step"]}
-    checkpoint.save_model(model, out / "model")
+    checkpoint.save_model(model, out / "model", data)
     return model.eval()
 
 
@@ -70,24 +73,26 @@ def open_run(recipe: Recipe, out: Path, resume: bool) -> Path | None:
     written = out / RECIPE
     if out.exists() and not out.is_dir():
         raise CheckpointError(f"{out}: is a file; choose a folder for --out")
-    if not out.exists() or not any(out.iterdir()):
-        out.mkdir(parents=True, exist_ok=True)
-        written.write_text(recipe.to_yaml())
+    if not out.exists() or set(out.iterdir()) <= {partial_of(written)}:
+        write_file(written, recipe.to_yaml())
         return None
     if not written.is_file():
         raise CheckpointError(f"{out}: holds other files and no {RECIPE}; choose an empty folder for --out")
     if written.read_text() != recipe.to_yaml():
-        raise CheckpointError(f"{out}: holds a run of another recipe (see {written}); choose another --out")
+        fix = "choose another --out, or remove the folder if that run is no longer wanted"
+        raise CheckpointError(f"{out}: holds a run of another recipe (see {written}); {fix}")
     if not resume:
         raise CheckpointError(f"{out}: already holds this run; add --resume to go on, or choose another --out")
     return checkpoint.newest_checkpoint(out)
 
 
 class StageRun:
-    """One stage: its data, its optimiser, its loop."""
+    """One stage: its data, its optimiser, its loop. `data` is what its checkpoints say of what they are made from."""
 
-    def __init__(self, recipe: Recipe, number: int, model: Model, out: Path) -> None:
-        self.recipe, self.number, self.model, self.out = recipe, number, model, out
+    def __init__(
+        self, recipe: Recipe, number: int, model: Model, out: Path, data: dict[str, Any] | None = None
+    ) -> None:
+        self.recipe, self.number, self.model, self.out, self.data = recipe, number, model, out, data
         self.stage: Stage = recipe.stages[number]
         self.device = model.device
         self.dtype = precision(self.stage, self.device, model.config.backbone.dim)
@@ -147,7 +152,7 @@ class StageRun:
         loaded = time.perf_counter()
         loss, count = self.accumulate(batches)
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip_norm)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip_norm))
         scale = lr_at(self.step, self.stage)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * scale
@@ -159,7 +164,7 @@ class StageRun:
         return {
             "loss": loss,
             "lr": scale * self.stage.lr,
-            "grad_norm": float(norm),
+            "grad_norm": norm,
             "loss_terms": count,
             "tokens_per_second": real / seconds,
             "padded_tokens_per_second": self.stage.tokens_per_step / seconds,
@@ -202,7 +207,7 @@ class StageRun:
             save_file(checkpoint.optimiser_tensors(self.optimiser), folder / checkpoint.OPTIMISER)
 
         checkpoints = self.out / "checkpoints"
-        checkpoint.save_model(self.model, checkpoints / f"step-{total_step}", extra)
+        checkpoint.save_model(self.model, checkpoints / f"step-{total_step}", self.data, extra)
         for old in sorted(checkpoints.glob("step-*"), key=lambda p: int(p.name[5:]))[: -self.recipe.keep]:
             shutil.rmtree(old)
 
@@ -213,7 +218,7 @@ def make_packer(recipe: Recipe, number: int, layout: Layout, out: Path | None = 
     mixture = Mixture(
         [share.source.build() for share in stage.data],
         [share.weight for share in stage.data],
-        recipe.seed * 1000 + number,
+        recipe.mixture_seed(number),
     )
     quarantine = Quarantine(out / QUARANTINE if out else None, recipe.max_bad_samples)
     return Packer(mixture, layout, stage.length, stage.buffer, quarantine, recipe.blind)

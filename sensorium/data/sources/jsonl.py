@@ -36,12 +36,15 @@ class JSONLines(Source, name="jsonl"):
         def example(cls) -> None:
             return None
 
+        def files(self) -> list[Path]:
+            return [inside(self.place(), self.file, self.folder.name)]
+
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.folder = config.place()
-        self.file = inside(self.folder, config.file, config.folder.name)
+        (self.file,) = config.files()
         self.lines = self._lines()
         if not self.lines:
             raise DataError(f"{self.file}: holds no lines; give a file with one JSON object a line")

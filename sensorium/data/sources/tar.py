@@ -63,15 +63,17 @@ class TarShards(Source, name="tar"):
         def example(cls) -> None:
             return None
 
+        def files(self) -> list[Path]:
+            folder = self.place()
+            if shards := sorted(folder.glob(self.shards)):
+                return shards
+            raise DataError(f"{folder}: no file matches '{self.shards}'; check folder and shards")
+
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        folder = config.place()
-        shards = sorted(folder.glob(config.shards))
-        if not shards:
-            raise DataError(f"{folder}: no file matches '{config.shards}'; check folder and shards")
-        entries = [entry for shard in shards for entry in index_shard(shard)]
+        entries = [entry for shard in config.files() for entry in index_shard(shard)]
         self.entries = [entries[i] for i in chosen([key for key, _ in entries], config)]
 
     def __len__(self) -> int:
