@@ -17,5 +17,9 @@ class LayoutError(DataError):
     """A sample does not fit the model: longer than the context, or media the model has no encoder for."""
 
 
+class TrainingError(SensoriumError):
+    """A run cannot go on: its numbers are no longer finite."""
+
+
 class CheckpointError(SensoriumError):
     """A folder is not a checkpoint, is cut short, or belongs to another run."""

@@ -17,8 +17,8 @@ from torch import nn
 from toy import Toy, toy_model, toy_recipe
 
 from sensorium.connectors.linear import Linear
-from sensorium.data.batch import collate
-from sensorium.errors import DataError
+from sensorium.data.batch import Batch, collate
+from sensorium.errors import DataError, TrainingError
 from sensorium.model import PARTS, Model
 from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample, Text
@@ -145,6 +145,44 @@ def test_nothing_supervised_is_refused(tmp_path: Path) -> None:
     silent = run.model.layout(Sample((Text("only a question"),), id="3", source="talk"))
     with pytest.raises(DataError, match="nothing is supervised in the samples talk/3; set supervise on a segment"):
         run.accumulate([collate([[silent]], run.model.layout)])
+
+
+# numbers that are not finite
+
+
+@pytest.mark.parametrize("what", ["the loss is nan", "the norm of its gradient inf"])
+def test_a_step_that_is_not_finite_stops_the_run_and_reaches_nothing(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the eighth step, which would also write a checkpoint; once the cause is gone the run goes on as if nothing
+    had been."""
+    accumulate, models = StageRun.accumulate, []
+
+    def poisoned(self: StageRun, batches: list[Batch]) -> tuple[float, int]:
+        loss, count = accumulate(self, batches)
+        models.append(self.model)
+        if len(models) < 8:
+            return loss, count
+        before.update({name: weight.clone() for name, weight in self.model.state_dict().items()})
+        if "loss" in what:
+            return float("nan"), count
+        next(p.grad for p in self.model.parameters() if p.grad is not None)[0] = float("inf")
+        return loss, count
+
+    before: dict[str, torch.Tensor] = {}
+    with monkeypatch.context() as patch:
+        patch.setattr(StageRun, "accumulate", poisoned)
+        with pytest.raises(TrainingError) as caught:
+            train(toy_recipe(), tmp_path, quiet=True)
+    message = str(caught.value)
+    for words in (what, "stage 'words', step 2 of 6", "stages.1.lr (now 0.003)", "sensorium inspect", "step-4", "toy/"):
+        assert words in message
+    assert all(torch.equal(weight, before[name]) for name, weight in models[-1].state_dict().items())
+    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["step-4"]
+    assert [step for step, _ in losses(tmp_path)] == [1, 2, 3, 4, 5, 6, 7]
+    train(toy_recipe(), tmp_path, resume=True, quiet=True)
+    train(toy_recipe(), tmp_path / "whole", quiet=True)
+    assert losses(tmp_path) == losses(tmp_path / "whole")
 
 
 # the manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +18,7 @@ from sensorium.data.batch import Batch
 from sensorium.data.mixture import Mixture
 from sensorium.data.packer import Loader, Packer, Quarantine
 from sensorium.encoders.cache import cached_features
-from sensorium.errors import CheckpointError, DataError
+from sensorium.errors import CheckpointError, DataError, TrainingError
 from sensorium.layout import Layout
 from sensorium.model import Model, compose
 from sensorium.objectives.objective import Objective
@@ -153,6 +154,8 @@ class StageRun:
         loss, count = self.accumulate(batches)
         parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self.diverged(batches, loss, norm)
         scale = lr_at(self.step, self.stage)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * scale
@@ -191,6 +194,18 @@ class StageRun:
             loss = self.objective(self.model, batch)
         (loss.total / count).backward()
         return float(loss.total.detach())
+
+    def diverged(self, batches: list[Batch], loss: float, norm: float) -> TrainingError:
+        """What to say of a step whose numbers are not finite; it must change neither weights nor checkpoints."""
+        where = f"stage '{self.stage.name}', step {self.step + 1} of {self.stage.steps}"
+        last = checkpoint.newest_checkpoint(self.out)
+        return TrainingError(
+            f"{where}: the loss is {loss}, the norm of its gradient {norm}; the run stopped before they reached the "
+            f"weights. Lower stages.{self.number}.lr (now {self.stage.lr:g}) and train into another folder; or look at "
+            "the step's samples, with `sensorium inspect` or one by one, correct them, and go on with --resume from "
+            f"{last or 'the start, for there is no checkpoint yet'}. The samples: "
+            + ", ".join(batch.names() for batch in batches)
+        )
 
     def save(self, total_step: int) -> None:
         """A checkpoint to go on from; old ones beyond `keep` are removed."""
