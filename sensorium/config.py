@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -81,16 +81,26 @@ class Config(BaseModel):
 
     def override(self, *assignments: str) -> Self:
         """A copy with `key.path=value` assignments applied and validated, values in YAML."""
-        data = self.to_dict()
+        return self._assigned(self.to_dict(), assignments)
+
+    @classmethod
+    def from_assignments(cls, *assignments: str) -> Self:
+        """A config from `key.path=value` assignments alone; those of a required part may begin with its `key=NAME`."""
+        required = {key: field.annotation for key, field in cls.model_fields.items() if field.is_required()}
+        parts = [key for key, kind in required.items() if isinstance(kind, type) and issubclass(kind, PartConfig)]
+        return cls._assigned({key: {"type": ""} for key in parts}, assignments)
+
+    @classmethod
+    def _assigned(cls, data: dict[str, Any], assignments: Sequence[str]) -> Self:
         for number, assignment in enumerate(assignments):
             try:
-                _assign(data, assignment, type(self))
+                _assign(data, assignment, cls)
             except ConfigError:
                 # a part that was just swapped has its keys only once it is validated
                 before = " ".join(assignments[:number])
-                data = type(self).from_dict(data, where=before).to_dict()
-                _assign(data, assignment, type(self))
-        return type(self).from_dict(data, where=" ".join(assignments))
+                data = cls.from_dict(data, where=before).to_dict()
+                _assign(data, assignment, cls)
+        return cls.from_dict(data, where=" ".join(assignments))
 
 
 class PartConfig(Config):

@@ -254,6 +254,16 @@ def test_eval_takes_the_suite_from_the_runs_recipe(run: Path) -> None:
     assert json.loads(result.stdout)["metrics"]["accuracy"]["n"] == 6
 
 
+def test_eval_says_what_a_suite_needs_that_the_recipe_does_not_configure(run: Path) -> None:
+    command = ("eval", run, "--suite", "caption-choice", "options=2", "pictures=4", "prose=0", "-q", "--json", "-")
+    message = refused(*command)
+    for words in ("'caption-choice' is not in the recipe", str(run), "source=NAME, one of", "factorworld", "held-out"):
+        assert words in message
+    assert "did you mean 'factorworld'" in refused(*command, "source=factrworld")
+    result = sensorium(*command, "source=factorworld", "source.style=short", "source.objects=[1, 1]")
+    assert json.loads(result.stdout)["metrics"]["accuracy"]["n"] == 4
+
+
 def test_a_checkpoint_cut_short_is_named(run: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(run, broken)

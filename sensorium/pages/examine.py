@@ -9,7 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from sensorium.config import PartConfig, find_part, load_yaml
+from sensorium.config import PartConfig, find_part, load_yaml, part_names
+from sensorium.errors import ConfigError
 from sensorium.evaluation.suite import Report
 from sensorium.model import Model
 from sensorium.pages.results import evaluation, merge, write_evaluation
@@ -47,7 +48,7 @@ def evaluate_checkpoint(
 ) -> None:
     """Load a model, run a suite, print the metrics, and write them as JSON to `file` (`-` is stdout, then without the
     table). A text-only `twin` is examined without pictures."""
-    configs = [config.override(*overrides) for config in suite_configs(suite, checkpoint)]
+    configs = suite_configs(suite, checkpoint, overrides)
     reports = examine(load_model(checkpoint), configs, quiet=quiet)
     blind = examine(load_model(twin), configs, blind=True, quiet=quiet) if twin else []
     if file == Path("-"):
@@ -58,13 +59,29 @@ def evaluate_checkpoint(
         print(write_evaluation(file, reports, blind, checkpoint))
 
 
-def suite_configs(name: str, checkpoint: Path) -> list[PartConfig]:
-    """The suite as the recipe of the checkpoint's run configures it, else with its defaults."""
+def suite_configs(name: str, checkpoint: Path, overrides: Sequence[str] = ()) -> list[PartConfig]:
+    """The suite as the recipe of the checkpoint's run configures it, else from its defaults, with overrides. A
+    `ConfigError` says what has to be given where the recipe does not say it."""
     kind = find_part("suite", name)
     for folder in (checkpoint, *checkpoint.absolute().parents[:2]):  # a run, its model/, its checkpoints/step-N/
         if (folder / RECIPE).is_file():
             configured = load_yaml(folder / RECIPE, Recipe).evaluation
             if found := [config for config in configured if config.type_name == name]:
-                return list(found)
+                return [config.override(*overrides) for config in found]
             break
-    return [kind.from_dict({}, where=f"suite '{name}', which this run's recipe does not configure")]
+    given = {assignment.partition("=")[0].partition(".")[0] for assignment in overrides}
+    if lacking := [key for key, field in kind.model_fields.items() if field.is_required() and key not in given]:
+        raise ConfigError(f"suite '{name}' is not in the recipe of {checkpoint}, so give {_wanted(kind, lacking)}")
+    return [kind.from_assignments(*overrides)]
+
+
+def _wanted(kind: type[PartConfig], keys: Sequence[str]) -> str:
+    """What to type for the keys of a config that have no default."""
+    wanted = []
+    for key in keys:
+        field = kind.model_fields[key]
+        part, value = field.annotation, "VALUE"
+        if isinstance(part, type) and issubclass(part, PartConfig):
+            value = f"NAME, one of {', '.join(part_names(part.family))}, and its {key}.KEY=VALUE"
+        wanted.append(f"{key}={value}" + (f" ({field.description})" if field.description else ""))
+    return "; ".join(wanted)
