@@ -6,6 +6,7 @@ weights, so loader workers and `sensorium check` use the same object as training
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,7 +69,7 @@ class Layout:
     def __call__(self, sample: Sample, reply: Role | None = None) -> LaidOut:
         """Lay a sample out; with `reply`, leave a turn of that role open for the model to write."""
         writer = _Writer(self, sample)
-        for turn in _turns(sample.segments):
+        for turn in sample.turns():
             writer.turn(turn)
         if reply is not None:
             writer.mark(self.template.turn(reply).prefix, supervised=False)
@@ -98,17 +99,6 @@ def truncate(laid: LaidOut, limit: int) -> LaidOut:
     return replace(laid, ids=laid.ids[:limit], supervised=laid.supervised[:limit], spans=spans)
 
 
-def _turns(segments: tuple[Segment, ...]) -> list[list[Segment]]:
-    """Runs of segments of one role; a user's picture and question are one turn."""
-    turns: list[list[Segment]] = []
-    for segment in segments:
-        if turns and turns[-1][0].role == segment.role:
-            turns[-1].append(segment)
-        else:
-            turns.append([segment])
-    return turns
-
-
 class _Writer:
     def __init__(self, layout: Layout, sample: Sample) -> None:
         self.layout, self.sample = layout, sample
@@ -116,7 +106,7 @@ class _Writer:
         self.supervised: list[bool] = []
         self.spans: list[MediaSpan] = []
 
-    def turn(self, segments: list[Segment]) -> None:
+    def turn(self, segments: Sequence[Segment]) -> None:
         marks = self.layout.template.turn(segments[0].role)
         self.mark(marks.prefix, supervised=False)
         for segment in segments:

@@ -20,73 +20,18 @@ from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from sensorium.config import Config, load_yaml, nearest
 from sensorium.data.folder import ENVIRONMENT, rooted
-from sensorium.data.source import Source
-from sensorium.edits.edit import Edit
 from sensorium.errors import ConfigError
 from sensorium.evaluation.suite import Suite
-from sensorium.model import PARTS, ModelConfig
-from sensorium.objectives.objective import Objective
+from sensorium.model import ModelConfig
+from sensorium.stage import Share, Stage
 
-
-class Share(Config):
-    """A source and its weight in the mixture (in samples, before packing)."""
-
-    source: Source.Config
-    weight: float = Field(default=1.0, gt=0)
-
-
-class Stage(Config):
-    """One stretch of training: data, objective, what is trainable, optimiser, length."""
-
-    name: str
-    data: tuple[Share, ...] = Field(min_length=1)
-    objective: Objective.Config = Field(default_factory=lambda: Objective.Config.model_validate("next-token"))
-    edits: tuple[Edit.Config, ...] = Field(
-        default=(), description="rewrites of the model before the first step, in order"
-    )
-    trainable: tuple[Literal["encoder", "connector", "fusion", "backbone", "head"], ...] = PARTS
-    cache_features: bool | Path = Field(
-        default=False,
-        description="keep the features of a frozen encoder, in the run's folder or in the one that is named",
-    )
-    steps: int = Field(ge=1)
-    lr: float = Field(default=3e-4, gt=0, description="peak learning rate")
-    lr_of: dict[str, float] = Field(
-        default={}, description="peak learning rate of single parts, for example {encoder: 1e-4}"
-    )
-    warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    final_lr: float = Field(default=0.0, ge=0, le=1, description="last learning rate as a share of the peak")
-    weight_decay: float = Field(default=0.05, ge=0, description="AdamW, on matrices only")
-    betas: tuple[float, float] = (0.9, 0.95)
-    clip_norm: float = Field(default=1.0, gt=0)
-    length: int = Field(default=512, ge=8, description="tokens in a packed row")
-    rows: int = Field(default=8, ge=1, description="packed rows in a step; rows x length is the token budget")
-    micro_rows: int | None = Field(default=None, ge=1, description="rows that are in memory at once; by default all")
-    buffer: int = Field(default=64, ge=1, description="samples the packer looks ahead")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="auto: bfloat16 where hardware has it"
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.rows % (self.micro_rows or self.rows):
-            raise ValueError(f"rows {self.rows} is not a multiple of micro_rows {self.micro_rows}")
-        if wrong := [name for name in self.lr_of if name not in PARTS]:
-            raise ValueError(f"lr_of names '{wrong[0]}': {nearest(wrong[0], PARTS)}")
-        if self.cache_features and "encoder" in self.trainable:
-            raise ValueError("cache_features needs a frozen encoder: take encoder out of trainable")
-        return self
-
-    @property
-    def tokens_per_step(self) -> int:
-        return self.rows * self.length
+__all__ = ["Recipe", "Share", "Stage", "find_recipe", "recipe", "recipe_names"]
 
 
 class Recipe(Config):

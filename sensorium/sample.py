@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
@@ -83,6 +84,10 @@ class Sample:
     @property
     def name(self) -> str:
         return f"{self.source or 'sample'}/{self.id or '?'}"
+
+    def turns(self) -> list[list[Segment]]:
+        """Runs of segments of one role; a user's picture and question are one turn."""
+        return [list(run) for _, run in groupby(self.segments, key=lambda segment: segment.role)]
 
     def blind(self) -> Sample:
         """The same sample with its pictures withheld: what a text-only twin is trained and tested on."""
