@@ -8,6 +8,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from sensorium.pages.html import Html, image, tag
 from sensorium.pages.inspect import make_layout, write_inspection
 from sensorium.pages.laid import chips
 from sensorium.pages.report import write_report
-from sensorium.pages.results import evaluation, gallery, merge, write_evaluation
+from sensorium.pages.results import evaluation, gallery, merge, verdict, write_evaluation
 from sensorium.pages.run import read_log, read_run
 from sensorium.pages.survey import survey
 from sensorium.pages.terminal import half_blocks, metrics_table, show_examples
@@ -86,8 +87,8 @@ def reports() -> list[Report]:
         Case(second, "describe", "a blue thing", "a wholly blue thing", "caption"),
     ]
     metrics = {
-        "accuracy": proportion(87, 100),
-        "accuracy/count": proportion(9, 10),
+        "accuracy": replace(proportion(87, 100), goal=0.8),
+        "accuracy/count": replace(proportion(9, 10), goal=0.95),
         "accuracy/unseen": proportion(1, 4),
     }
     rest = {"chance": Metric(0.25, 100, (0.25, 0.25)), "nothing": proportion(0, 0), "loss": Metric(2.5, 9, (2.0, 3.0))}
@@ -96,7 +97,13 @@ def reports() -> list[Report]:
 
 def blind_reports() -> list[Report]:
     sample = Sample((Image(encoded((30, 30))),), id=HOSTILE, source="hostile")
-    return [Report("toys", {"accuracy": proportion(31, 100)}, [Case(sample, "how many?", "seven", "three", "count")])]
+    return [
+        Report(
+            "toys",
+            {"accuracy": replace(proportion(31, 100), goal=0.3)},
+            [Case(sample, "how many?", "seven", "three", "count")],
+        )
+    ]
 
 
 class Reader(HTMLParser):
@@ -158,12 +165,14 @@ def test_large_pictures_are_made_small_and_small_ones_kept() -> None:
 
 
 def test_report_holds_what_it_must(run: Path, tmp_path: Path) -> None:
-    file = write_report(run, reports(), tmp_path / "report.html", blind=blind_reports(), goals={"accuracy": 0.8})
+    file = write_report(run, reports(), tmp_path / "report.html", blind=blind_reports())
     page = file.read_text()
     text = assert_harmless(page).text
     assert "87.0 %" in text
     assert "79.0 – 92.2" in text  # Wilson's interval of 87 in 100
-    assert "goal of 80 % is reached, within noise" in text
+    for words in ("goal 80 %: reached, within noise", "goal at most 30 %: missed", "goal 95 %: missed"):
+        assert words in text
+    assert "2 of 3 goals missed" in text
     assert "31.0 %" in text
     assert "25.0 %" in text
     for words in ("By kind of question", "Under other conditions", "unseen", "Also measured", "2.5", "How it learned"):
@@ -206,6 +215,25 @@ def test_metrics_of_twin_and_of_equal_suites_stay_apart(tmp_path: Path) -> None:
     text = write_evaluation(tmp_path / "e.json", twice, blind_reports(), "x").read_text()
     read = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert read["metrics"]["nothing"]["value"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "hits", "goal", "found"),
+    [
+        ("accuracy", 87, None, ""),
+        ("accuracy", 87, 0.7, "reached"),
+        ("accuracy", 87, 0.87, "reached, within noise"),  # Wilson's interval of 87 in 100 is 79.0 to 92.2
+        ("accuracy", 87, 0.88, "missed"),
+        ("blind/accuracy", 31, 0.5, "reached"),
+        ("blind/accuracy", 31, 0.31, "reached, within noise"),
+        ("blind/accuracy", 31, 0.3, "missed"),
+    ],
+)
+def test_a_goal_is_a_floor_for_the_model_and_a_ceiling_for_its_twin(
+    name: str, hits: int, goal: float | None, found: str
+) -> None:
+    assert verdict(name, replace(proportion(hits, 100), goal=goal)) == found
+    assert verdict(name, replace(proportion(0, 0), goal=goal)) == ""
 
 
 def test_gallery_is_evenly_spaced_and_not_chosen() -> None:
@@ -301,6 +329,8 @@ def test_without_colours_there_are_only_words() -> None:
     shown = console.file.getvalue()
     assert "▀" not in shown
     assert "\x1b" not in shown
+    for words in ("80 % ✓", "95 % ✗", "31.0 % ≤ 30 % ✗", "2 of 3 goals missed"):
+        assert words in shown
     for words in ("✓ three", "truth: the", "a blue thing", "87.0 %", "31.0 %", "79.0 – 92.2"):
         assert words in shown
     assert shown.count("25.0 %") == 2  # one metric's value, and guessing beside the first metric alone

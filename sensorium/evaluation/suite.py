@@ -8,17 +8,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import Field
+
 from sensorium.config import Part, PartConfig
 from sensorium.sample import Sample
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A value over `n` cases with its 95 % interval."""
+    """A value over `n` cases with its 95 % interval, and what it was meant to reach, if anything."""
 
     value: float
     n: int
     ci95: tuple[float, float]
+    goal: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {"value": self.value, "n": self.n, "ci95": list(self.ci95)}
@@ -62,7 +65,11 @@ class Suite(Part, family="suite", package="sensorium.evaluation.suites"):
     """Runs on a live model. `blind` withholds the pictures: how a text-only twin is examined."""
 
     class Config(PartConfig):
-        pass
+        goals: dict[str, float] = Field(
+            default={},
+            description="what metrics, by name, are meant to reach at least; those of the text-only twin, blind/NAME, "
+            "at most",
+        )
 
     def __init__(self, config: Any) -> None:
         self.config = config

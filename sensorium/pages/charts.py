@@ -14,16 +14,15 @@ Points = Sequence[tuple[float, float]]
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 340, 190, 38, 22, 16
 
 
-def meter(metric: Metric, *, twin: float | None = None, chance: float | None = None, goal: float | None = None) -> Html:
+def meter(metric: Metric, *, twin: float | None = None, chance: float | None = None) -> Html:
     """A bar from 0 to 100 % with the interval; a ring for the text-only twin, dots for guessing, a tick for the goal.
     Empty where the metric is no share."""
     if not formats.is_share(metric):
         return tag("div", class_="meter none")
     low, high = metric.ci95
     parts = [_bit("fill", width=metric.value), _bit("ci", left=low, width=high - low), _bit("dot", left=metric.value)]
-    parts += [
-        _bit(kind, left=at) for kind, at in (("chance", chance), ("twin", twin), ("goal", goal)) if at is not None
-    ]
+    marks = (("chance", chance), ("twin", twin), ("goal", metric.goal))
+    parts += [_bit(kind, left=at) for kind, at in marks if at is not None]
     label = f"{formats.value(metric)}, 95 % interval {formats.interval(metric)}"
     return tag("div", *parts, class_="meter", role="img", aria_label=label, title=label)
 

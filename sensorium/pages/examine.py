@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from sensorium.config import PartConfig, find_part, load_yaml, part_names
 from sensorium.errors import ConfigError
-from sensorium.evaluation.suite import Report
+from sensorium.evaluation.suite import Report, Suite
 from sensorium.model import Model
-from sensorium.pages.results import evaluation, merge, write_evaluation
+from sensorium.pages.results import BLIND, evaluation, merge, write_evaluation
 from sensorium.pages.terminal import metrics_table
 from sensorium.recipe import Recipe
 from sensorium.training.checkpoint import load_model
 from sensorium.training.trainer import RECIPE
 
 
-def examine(model: Model, suites: Sequence[PartConfig], *, blind: bool = False, quiet: bool = False) -> list[Report]:
-    """Run suites on a model; `blind` withholds the pictures."""
+def examine(model: Model, suites: Sequence[Suite.Config], *, blind: bool = False, quiet: bool = False) -> list[Report]:
+    """Run suites on a model, and note their goals with their metrics; `blind` withholds the pictures."""
     columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=quiet, console=Console(stderr=True)) as bars:
-        return [
+        reports = [
             config.build().run(model, blind=blind, progress=_Told(bars, config.type_name + " (blind)" * blind))
             for config in suites
         ]
+    prefix = BLIND if blind else ""
+    return [
+        replace(report, metrics={n: replace(m, goal=config.goals.get(prefix + n)) for n, m in report.metrics.items()})
+        for report, config in zip(reports, suites, strict=True)
+    ]
 
 
 class _Told:
@@ -59,10 +66,10 @@ def evaluate_checkpoint(
         print(write_evaluation(file, reports, blind, checkpoint))
 
 
-def suite_configs(name: str, checkpoint: Path, overrides: Sequence[str] = ()) -> list[PartConfig]:
+def suite_configs(name: str, checkpoint: Path, overrides: Sequence[str] = ()) -> list[Suite.Config]:
     """The suite as the recipe of the checkpoint's run configures it, else from its defaults, with overrides. A
     `ConfigError` says what has to be given where the recipe does not say it."""
-    kind = find_part("suite", name)
+    kind: Any = find_part("suite", name)
     for folder in (checkpoint, *checkpoint.absolute().parents[:2]):  # a run, its model/, its checkpoints/step-N/
         if (folder / RECIPE).is_file():
             configured = load_yaml(folder / RECIPE, Recipe).evaluation

@@ -45,6 +45,13 @@ def value(metric: Metric) -> str:
     return f"{100 * metric.value:.1f} %" if is_share(metric) else f"{metric.value:.4g}"
 
 
+def goal(metric: Metric) -> str:
+    """What a metric was meant to reach, in its own unit; empty without a goal."""
+    if metric.goal is None:
+        return ""
+    return f"{100 * metric.goal:g} %" if is_share(metric) else f"{metric.goal:g}"
+
+
 def interval(metric: Metric) -> str:
     """The 95 % interval, empty where a metric is exact."""
     low, high = metric.ci95

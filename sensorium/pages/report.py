@@ -12,7 +12,7 @@ from sensorium.model import PARTS
 from sensorium.pages import charts, formats
 from sensorium.pages.gallery import gallery_section
 from sensorium.pages.html import Html, page, section, table, tag, write_page
-from sensorium.pages.results import BLIND, CHANCE, guessing, merge, own
+from sensorium.pages.results import BLIND, CHANCE, guessing, merge, own, tally, verdict
 from sensorium.pages.run import Run, read_log, read_run
 
 Metrics = Mapping[str, Metric]
@@ -24,21 +24,20 @@ def write_report(
     file: str | Path,
     *,
     blind: Sequence[Report] = (),
-    goals: Mapping[str, float] | None = None,
     pictures: int = 12,
 ) -> Path:
     """Write the page of a trained run.
 
-    `reports` are what its suites found and `blind` what they found of its text-only twin; `goals` are values that
-    metrics, by name, were meant to reach; `pictures` is how many the gallery shows.
+    `reports` are what its suites found and `blind` what they found of its text-only twin; `pictures` is how many the
+    gallery shows.
     """
     run = read_run(run_dir)
     metrics = merge(reports, blind)
     kinds = {case.kind for report in reports for case in report.cases}
     body = (
         _head(run),
-        _headline(metrics, goals or {}),
-        _details(metrics, kinds, goals or {}),
+        _headline(metrics),
+        _details(metrics, kinds),
         _composition(run),
         _learning(run),
         gallery_section(reports, blind, pictures),
@@ -66,41 +65,45 @@ def _head(run: Run) -> Html:
     )
 
 
-def _marks(name: str, metrics: Metrics, goals: Mapping[str, float]) -> dict[str, float | None]:
+def _marks(name: str, metrics: Metrics) -> dict[str, float | None]:
     chance = guessing(name, metrics)
     twin = metrics.get(BLIND + name)
-    return {"twin": twin and twin.value, "chance": chance and chance.value, "goal": goals.get(name)}
+    return {"twin": twin and twin.value, "chance": chance and chance.value}
 
 
-def _headline(metrics: Metrics, goals: Mapping[str, float]) -> Html:
+def _goal(name: str, metric: Metric) -> Html | None:
+    """A metric's goal and whether it was reached, to stand under its name."""
+    if not (found := verdict(name, metric)):
+        return None
+    most = "at most " if name.startswith(BLIND) else ""
+    return tag("span", f"goal {most}{formats.goal(metric)}: {found}", class_=f"aside{' wrong' * (found == 'missed')}")
+
+
+def _headline(metrics: Metrics) -> Html:
     mine = own(metrics)
     if not mine:
         return Html()
     name, metric = next(iter(mine.items()))
-    marks = _marks(name, metrics, goals)
-    compared = [charts.meter_row(tag("b", "this model"), metric, chance=marks["chance"], goal=marks["goal"])]
-    for key, label in ((BLIND + name, "text-only twin"), (CHANCE, "guessing")):
-        if key in metrics:
-            compared.append(charts.meter_row(label, metrics[key]))
-    big = tag("div", tag("div", formats.value(metric), class_="big"), _sentence(name, metric, marks["goal"]))
+    compared = [
+        charts.meter_row((label, _goal(key, metrics[key])), metrics[key], chance=_marks(key, metrics)["chance"])
+        for key, label in ((name, tag("b", "this model")), (BLIND + name, "text-only twin"), (CHANCE, "guessing"))
+        if key in metrics
+    ]
+    over = tag("div", f"{name} over {metric.n:,} cases", class_="note")
+    missed, goals = tally(metrics)
+    reached = tag("div", f"{missed} of {goals} goals missed", class_="wrong" if missed else "right") if goals else None
+    big = tag("div", tag("div", formats.value(metric), class_="big"), over, reached)
     return tag("section", tag("div", big, tag("div", *compared), class_="card headline"))
 
 
-def _sentence(name: str, metric: Metric, goal: float | None) -> Html:
-    text = f"{name} over {metric.n:,} cases"
-    if goal is not None:
-        reached = "reached" if metric.ci95[0] >= goal else "reached, within noise" if metric.value >= goal else "missed"
-        text += f"; the goal of {100 * goal:g} % is {reached}"
-    return tag("div", text, class_="note")
-
-
-def _details(metrics: Metrics, kinds: set[str], goals: Mapping[str, float]) -> Html:
+def _details(metrics: Metrics, kinds: set[str]) -> Html:
     """Every further metric, sorted into kinds of question, other conditions (splits, ways to score), and the rest."""
     groups: dict[str, list[Html]] = {"By kind of question": [], "Under other conditions": [], "Also measured": []}
     seen = {"twin": False, "chance": False, "goal": False}
     for name, metric in list(own(metrics).items())[1:]:
-        marks = _marks(name, metrics, goals)
-        seen = {key: seen[key] or marks[key] is not None for key in seen}
+        marks = _marks(name, metrics)
+        present = {**marks, "goal": metric.goal}
+        seen = {key: seen[key] or present[key] is not None for key in seen}
         family, _, leaf = name.partition("/")
         title = (
             "By kind of question"
@@ -110,7 +113,7 @@ def _details(metrics: Metrics, kinds: set[str], goals: Mapping[str, float]) -> H
             else ""
         )
         label = leaf if title else name
-        groups[title or "Also measured"].append(charts.meter_row(label, metric, **marks))
+        groups[title or "Also measured"].append(charts.meter_row((label, _goal(name, metric)), metric, **marks))
     shown = [tag("div", tag("h3", title), *rows) for title, rows in groups.items() if rows]
     if not shown:
         return Html()

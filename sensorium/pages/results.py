@@ -63,6 +63,23 @@ def guessing(name: str, metrics: Mapping[str, Metric]) -> Metric | None:
     return metrics.get(f"{CHANCE}/{name}") or (metrics.get(CHANCE) if name == first else None)
 
 
+def verdict(name: str, metric: Metric) -> str:
+    """Whether a metric reached its goal: `reached`, `reached, within noise`, `missed`, or nothing without a goal or
+    cases. The goal of a twin's metric is the most it may be."""
+    if metric.goal is None or math.isnan(metric.value):
+        return ""
+    sign, surest = (-1, metric.ci95[1]) if name.startswith(BLIND) else (1, metric.ci95[0])
+    if sign * metric.value < sign * metric.goal:
+        return "missed"
+    return "reached" if sign * surest >= sign * metric.goal else "reached, within noise"
+
+
+def tally(metrics: Mapping[str, Metric]) -> tuple[int, int]:
+    """How many goals were missed, and of how many."""
+    found = [verdict(name, metric) for name, metric in metrics.items()]
+    return found.count("missed"), sum(map(bool, found))
+
+
 def graded(case: Case) -> bool:
     """Whether a case is right or wrong as a whole."""
     return case.kind not in FREE

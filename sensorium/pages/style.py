@@ -44,7 +44,7 @@ tbody tr:last-child td { border-bottom: 0; }
 .wide { width: 100%; } .num { white-space: nowrap; }
 
 .headline { display: grid; grid-template-columns: minmax(11rem, auto) 1fr; gap: .5rem 2.4rem; align-items: center; }
-.headline .metric { grid-template-columns: 7.5rem 1fr 9.5rem; }
+.headline .metric { grid-template-columns: 9.5rem 1fr 9.5rem; }
 .headline .big { font-size: clamp(2.8rem, 9vw, 4.2rem); font-weight: 650; letter-spacing: -.04em; line-height: 1;
   font-variant-numeric: tabular-nums; }
 .metric { display: grid; grid-template-columns: 11.5rem 1fr 10.5rem; gap: .1rem 1.1rem; align-items: center;
@@ -92,6 +92,7 @@ svg .line { fill: none; stroke-width: 1.6; stroke-linejoin: round; stroke-lineca
 .gallery li { padding: .42rem 0; border-top: 1px solid var(--line); } .gallery li:first-child { border: 0; }
 .answer { font-weight: 600; } .right { color: var(--good); } .wrong { color: var(--bad); }
 .truth { color: var(--good); } .aside { color: var(--muted); font-size: .82rem; display: block; }
+.aside.wrong { color: var(--bad); }
 .id { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .filter { display: inline-flex; gap: .5rem; align-items: center; margin: 0 0 1rem; color: var(--muted);
   font-size: .92rem; }

@@ -16,7 +16,7 @@ from sensorium.data.images import open_picture
 from sensorium.errors import DataError
 from sensorium.evaluation.suite import Case, Metric, Report
 from sensorium.pages import formats
-from sensorium.pages.results import BLIND, gallery, graded, guessing, own
+from sensorium.pages.results import BLIND, gallery, graded, guessing, own, tally, verdict
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -48,23 +48,33 @@ def _rgb(pixel: object) -> str:
 
 
 def metrics_table(metrics: Mapping[str, Metric]) -> Table:
-    """The model's metrics, beside them what its text-only twin and guessing reach, where that is known."""
+    """The model's metrics, beside them their goals, and what its text-only twin and guessing reach, where that is
+    known. Below, how many goals were missed."""
     mine = own(metrics)
+    goal = any(verdict(name, metric) for name, metric in mine.items())
     twin = any(BLIND + name in metrics for name in mine)
     chance = any(guessing(name, metrics) for name in mine)
     shown = Table(box=None, pad_edge=False, header_style="dim")
     shown.add_column("metric")
-    for title in ("model", "95 %", *["text-only twin"] * twin, *["guessing"] * chance, "n"):
+    for title in ("model", "95 %", *["goal"] * goal, *["text-only twin"] * twin, *["guessing"] * chance, "n"):
         shown.add_column(title, justify="right")
     for place, (name, metric) in enumerate(mine.items()):
-        cells = [formats.value(metric), Text(formats.interval(metric), "dim")]
-        cells += [_value(metrics.get(BLIND + name))] * twin + [_value(guessing(name, metrics))] * chance
+        blind, guessed = metrics.get(BLIND + name), guessing(name, metrics)
+        cells = [Text(formats.value(metric)), Text(formats.interval(metric), "dim"), *[_goal(name, metric)] * goal]
+        cells += [Text(formats.value(blind)) + _goal(BLIND + name, blind, " ≤ ") if blind else Text()] * twin
+        cells += [Text(formats.value(guessed) if guessed else "")] * chance
         shown.add_row(escape(name), *cells, f"{metric.n:,}", style="bold" if place == 0 else "")
+    missed, goals = tally(metrics)
+    if goals:
+        shown.caption, shown.caption_justify = f"{missed} of {goals} goals missed", "left"
     return shown
 
 
-def _value(metric: Metric | None) -> str:
-    return formats.value(metric) if metric else ""
+def _goal(name: str, metric: Metric, sign: str = "") -> Text:
+    """A metric's goal, with a tick or a cross."""
+    found = verdict(name, metric)
+    text = f"{sign}{formats.goal(metric)} {'✗' if found == 'missed' else '✓'}" if found else ""
+    return Text(text, "bold red" if found == "missed" else "green")
 
 
 def show_examples(reports: Sequence[Report], console: Console, questions: int = 2) -> None:
