@@ -82,11 +82,13 @@ def main() -> None:
         torch.manual_seed(recipe.seed)
         number = options.stage % len(recipe.stages)
         run = StageRun(recipe, number, compose(recipe.model), Path(folder))
-        with run.kept_features():
+        with run.running():
             speed(run, max(3, options.steps // 3))
             found: dict[str, Any] = {"benchmark": "step", "recipe": recipe.name, "stage": run.stage.name}
             found |= {"precision": str(run.dtype), "threads": torch.get_num_threads(), "load": os.getloadavg()[0]}
-            found |= speed(run, options.steps) | {"shares": shares(run, max(3, options.steps // 3))}
+            found |= {"lanes": run.stage.lanes} | speed(run, options.steps)
+            run.lanes = None  # the profiler sees one thread: shares are of a core's time
+            found["shares"] = shares(run, max(3, options.steps // 3))
     for name, value in found.items():
         for part, entry in value.items() if isinstance(value, dict) else [("", value)]:
             print(f"{name} {part}".ljust(58), f"{entry:,.4f}" if isinstance(entry, float) else entry)

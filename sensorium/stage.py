@@ -40,15 +40,25 @@ class Stage(Config):
     lr_of: dict[str, float] = Field(
         default={}, description="peak learning rate of single parts, for example {encoder: 1e-4}"
     )
+    muon_lr: float | None = Field(
+        default=None,
+        gt=0,
+        description="peak learning rate of Muon, which then trains the matrices of the backbone's layers",
+    )
     warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     final_lr: float = Field(default=0.0, ge=0, le=1, description="last learning rate as a share of the peak")
-    weight_decay: float = Field(default=0.05, ge=0, description="AdamW, on matrices only")
+    weight_decay: float = Field(default=0.05, ge=0, description="on matrices only")
     betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = Field(default=1.0, gt=0)
     length: int = Field(default=512, ge=8, description="tokens in a packed row")
     rows: int = Field(default=8, ge=1, description="packed rows in a step; rows x length is the token budget")
     micro_rows: int | None = Field(default=None, ge=1, description="rows that are in memory at once; by default all")
+    lanes: int = Field(
+        default=1,
+        ge=1,
+        description="how many micro-batches may run side by side on a CPU, one core each; for small models",
+    )
     buffer: int = Field(default=64, ge=1, description="samples the packer looks ahead")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="auto: bfloat16 where hardware has it"
@@ -58,6 +68,8 @@ class Stage(Config):
     def _consistent(self) -> Self:
         if self.rows % (self.micro_rows or self.rows):
             raise ValueError(f"rows {self.rows} is not a multiple of micro_rows {self.micro_rows}")
+        if self.lanes > 1 and self.cache_features:
+            raise ValueError("cache_features is for one lane; set lanes to 1")
         if wrong := [name for name in self.lr_of if name not in PARTS]:
             raise ValueError(f"lr_of names '{wrong[0]}': {nearest(wrong[0], PARTS)}")
         if self.cache_features and "encoder" in self.trainable:

@@ -188,6 +188,7 @@ def questions_of(sample: Sample) -> list[dict]:
 
 PHRASE = r"(?:the |an? )?(?P<{0}size>small |large )?(?P<{0}colour>(?:{1}) )?(?P<{0}noun>{2}|object)"
 A, B = (PHRASE.format(p, "|".join(COLOURS), "|".join(SHAPES)) for p in "ab")
+BESIDE = rf"(?:(?P<middle>the middle)|{B})"
 
 
 def named(scene: Scene, match: re.Match[str], prefix: str) -> list:
@@ -201,17 +202,25 @@ def named(scene: Scene, match: re.Match[str], prefix: str) -> list:
     ]
 
 
+def beside(scene: Scene, match: re.Match[str]) -> tuple[float, float]:
+    """Where it is that something is said to be beside."""
+    if match["middle"]:
+        return 0.5, 0.5
+    (thing,) = named(scene, match, "b")
+    return thing.x, thing.y
+
+
 def oracle(question: str, scene: Scene) -> str:
     """The answer, from the words of the question and the objects alone."""
     text = question.lower().replace("crosses", "cross").replace("in the picture, ", "").replace("bigger", "larger")
     text = re.sub(r"\b(circle|square|triangle|star|diamond|object)s\b", r"\1", text)
-    if match := re.search(rf"{A} (left of|right of|above|below|larger than|smaller than) {B}\?", text):
+    if match := re.search(rf"{A} (\S+) or (\S+)(?: of)? {BESIDE}\?", text):
+        (a,), b = named(scene, match, "a"), beside(scene, match)
+        x, y = ("left" if a.x < b[0] else "right"), ("above" if a.y < b[1] else "below")
+        return x if {match[4], match[5]} == {"left", "right"} else y
+    if match := re.search(rf"{A} (larger than|smaller than) {B}\?", text):
         (a,), (b,) = named(scene, match, "a"), named(scene, match, "b")
-        truth = {
-            "left of": a.x < b.x, "right of": a.x > b.x, "above": a.y < b.y, "below": a.y > b.y,
-            "larger than": a.diameter > b.diameter, "smaller than": a.diameter < b.diameter,
-        }  # fmt: skip
-        return "yes" if truth[match[4]] else "no"
+        return "yes" if (a.diameter > b.diameter) == (match[4] == "larger than") else "no"
     if match := re.search(rf"(more|fewer) {A} than {B}", text):
         a, b = len(named(scene, match, "a")), len(named(scene, match, "b"))
         return "yes" if (a > b if match[1] == "more" else a < b) else "no"
@@ -255,11 +264,19 @@ def test_relations_are_asked_of_clearly_separated_objects_only():
     for i in range(200):
         scene = scene_of(source[i])
         for turn in questions_of(source[i]):
-            match = re.search(rf"{A} (left of|right of|above|below) {B}", turn["question"])
+            match = re.search(rf"{A} (?:(left|right)|above|below) or \S+(?: of)? {BESIDE}\?", turn["question"])
             assert match
-            axis = "x" if match[4].endswith("of") else "y"
-            (a,), (b,) = named(scene, match, "a"), named(scene, match, "b")
-            assert abs(getattr(a, axis) - getattr(b, axis)) > 0.14
+            (a,), b = named(scene, match, "a"), beside(scene, match)
+            gap = a.x - b[0] if match[4] else a.y - b[1]
+            assert abs(gap) > (0.09 if match["middle"] else 0.18)
+
+
+def test_relations_are_to_objects_and_to_the_middle():
+    to_the_middle = Counter()
+    for i in range(300):
+        for turn in questions_of(world(questions=("relation",), objects=(2, 3))[i]):
+            to_the_middle["the middle" in turn["question"]] += 1
+    assert min(to_the_middle.values()) > 0.3 * to_the_middle.total(), to_the_middle
 
 
 def test_unseen_combinations_are_what_is_asked_about():
@@ -278,8 +295,9 @@ def test_answers_are_balanced():
     answers: dict[str, Counter] = defaultdict(Counter)
     for turns in chats():
         for turn in turns:
-            answers[turn["type"]][turn["answer"]] += 1
-    for kind in ("existence", "relation", "size", "count", "shape", "comparison"):
+            kind = turn["choices"][0] if turn["type"] == "relation" else turn["type"]
+            answers[kind][turn["answer"]] += 1
+    for kind in ("existence", "left", "above", "size", "count", "shape", "comparison"):
         frequencies = np.array(list(answers[kind].values())) / answers[kind].total()
         assert len(frequencies) == len({"count": range(5), "shape": SHAPES}.get(kind, "ab"))
         assert np.abs(frequencies * len(frequencies) - 1).max() < 0.1, (kind, answers[kind])
@@ -515,6 +533,7 @@ def test_german_is_german():
 def test_german_and_english_chats_agree():
     english, german = world(), world(language="de")
     back = {"ja": "yes", "nein": "no", "klein": "small", "groß": "large"}
+    back |= {"links": "left", "rechts": "right", "über": "above", "unter": "below"}
     for i in range(50):
         pairs = zip(questions_of(english[i]), questions_of(german[i]), strict=True)
         for a, b in pairs:

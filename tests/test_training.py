@@ -91,6 +91,19 @@ def test_matrices_alone_are_decayed() -> None:
     assert slow == {id(weight) for weight in model.encoder.parameters()}
 
 
+def test_muon_gets_the_matrices_of_the_layers_and_adamw_all_else() -> None:
+    model, plan = toy_model(), stage(muon_lr=2e-3, lr=1e-3)
+    set_trainable(model, plan)
+    adamw, muon = make_optimiser(model, plan).members
+    assert isinstance(muon, torch.optim.Muon)
+    inner = {id(weight) for group in muon.param_groups for weight in group["params"]}
+    layers = [weight for layer in model.backbone.layers for weight in layer.parameters()]
+    assert inner == {id(weight) for weight in layers if weight.ndim == 2}
+    outer = [id(weight) for group in adamw.param_groups for weight in group["params"]]
+    assert len(outer) == len(set(outer)) == len(list(model.parameters())) - len(inner)
+    assert [group["peak"] for group in muon.param_groups] == [2e-3]
+
+
 def test_only_the_named_parts_are_trained() -> None:
     model = toy_model()
     mask = set_trainable(model, stage(trainable=("connector",)))
@@ -236,6 +249,16 @@ def test_the_same_seed_gives_the_same_losses_to_the_last_bit(uninterrupted: tupl
     assert same_weights(model, uninterrupted[1])
     train(toy_recipe("seed=8"), tmp_path / "other", quiet=True, stop_after=1)
     assert losses(tmp_path / "other")[0] != losses(uninterrupted[0])[0]
+
+
+def test_side_by_side_is_the_same_run(uninterrupted: tuple[Path, Model], tmp_path: Path) -> None:
+    """Micro-batches in lanes of their own, and so is a part of the optimiser; stopped and resumed on the way."""
+    recipe = toy_recipe("stages.1.lanes=2")
+    train(recipe, tmp_path, quiet=True, stop_after=9)
+    model = train(recipe, tmp_path, resume=True, quiet=True)
+    assert losses(tmp_path) == losses(uninterrupted[0])
+    assert same_weights(model, uninterrupted[1])
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.parametrize("stop", [2, 5, 6, 7, 11], ids=lambda stop: f"after {stop} of 12")

@@ -72,7 +72,10 @@ def toy_recipe(*assignments: str) -> Recipe:
     }
     stage = {"data": [{"source": "toy"}], "steps": 6, "lr": 3e-3, "warmup": 2, "length": 128, "rows": 4, "buffer": 16}
     stage["precision"] = "float32"  # the same numbers on all hardware, and faster at this size
-    stages = [{"name": "all", **stage}, {"name": "words", **stage, "trainable": ["backbone"], "micro_rows": 2}]
+    stages = [
+        {"name": "all", **stage},
+        {"name": "words", **stage, "trainable": ["backbone"], "muon_lr": 3e-3, "micro_rows": 2},
+    ]
     recipe = Recipe.from_dict({"name": "toy", "model": model, "stages": stages, "save_every": 4, "seed": 7})
     return recipe.override(*assignments)
 

@@ -27,3 +27,8 @@ class Connector(nn.Module, Part, family="connector", package="sensorium.connecto
     def shard_units(self) -> list[nn.Module]:
         """The modules that parallel training shards one by one."""
         return [self]
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """One vector for each picture or tile, `[n, out_dim]`, from what `forward` gave: what objectives read that
+        look at pictures as a whole."""
+        return tokens.mean(dim=1)

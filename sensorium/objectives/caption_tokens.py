@@ -29,12 +29,13 @@ class CaptionTokens(Objective, name="caption-tokens"):
 
     def __call__(self, model: Any, batch: Batch) -> Loss:
         media = model.connector(model.encoder(batch.tiles))
-        tokens = F.rms_norm(media.flatten(0, 1).float(), media.shape[-1:])
+        pictures = model.connector.pooled(media)
+        pictures = F.rms_norm(pictures.float(), pictures.shape[-1:])
         sample, shown, most = _samples(batch)
-        places = sample[batch.media]
-        sizes = torch.bincount(places, minlength=most)[shown]
-        pooled = torch.zeros(most, media.shape[-1], device=tokens.device).index_add(0, places, tokens)[shown]
-        present = torch.zeros(most, len(model.head.weight), device=tokens.device)
+        owner = sample[batch.media].view(media.shape[:2])[:, 0]
+        sizes = torch.bincount(owner, minlength=most)[shown]
+        pooled = torch.zeros(most, media.shape[-1], device=media.device).index_add(0, owner, pictures)[shown]
+        present = torch.zeros(most, len(model.head.weight), device=media.device)
         present[sample[batch.supervised], batch.ids[batch.supervised]] = 1.0
         targets = present[shown] / present[shown].sum(-1, keepdim=True)
         logits = model.head(pooled / sizes[:, None]).float()

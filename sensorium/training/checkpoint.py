@@ -16,6 +16,7 @@ from sensorium.errors import CheckpointError
 from sensorium.model import PARTS, Model, ModelConfig
 from sensorium.training.atomic import write_folder
 from sensorium.training.manifest import file_digest, made_with
+from sensorium.training.optimisation import Together
 
 CONFIG, MANIFEST, OPTIMISER, STATE = "config.json", "manifest.json", "optimiser.safetensors", "state.json"
 AGAIN = "; use an earlier checkpoint (a run goes on from the newest: remove this folder, and resume)"
@@ -121,16 +122,21 @@ def verify(folder: Path) -> None:
             raise CheckpointError(f"{folder / name}: cut short or changed since it was written{AGAIN}")
 
 
-def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as flat tensors, `<parameter number>.<name>`."""
-    state = optimiser.state_dict()["state"]
-    return {f"{number}.{key}": value.contiguous() for number, entry in state.items() for key, value in entry.items()}
+def optimiser_tensors(optimiser: Together) -> dict[str, Tensor]:
+    """The optimiser's state as flat tensors, `<member>.<parameter number>.<name>`."""
+    return {
+        f"{place}.{number}.{key}": value.contiguous()
+        for place, member in enumerate(optimiser.members)
+        for number, entry in member.state_dict()["state"].items()
+        for key, value in entry.items()
+    }
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def restore_optimiser(optimiser: Together, tensors: dict[str, Tensor]) -> None:
     """Put back what `optimiser_tensors` took out; groups and learning rates come from the recipe."""
-    state: dict[int, dict[str, Tensor]] = {}
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimiser.members]
     for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        place, number, name = key.split(".", 2)
+        states[int(place)].setdefault(int(number), {})[name] = value
+    for member, state in zip(optimiser.members, states, strict=True):
+        member.load_state_dict({"state": state, "param_groups": member.state_dict()["param_groups"]})

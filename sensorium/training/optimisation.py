@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import nn
 
 from sensorium.model import PARTS, Model
 from sensorium.recipe import Stage
+from sensorium.training.lanes import Lanes
 
 
 def set_trainable(model: Model, stage: Stage) -> dict[str, bool]:
@@ -25,13 +27,36 @@ def set_trainable(model: Model, stage: Stage) -> dict[str, bool]:
     return {name: parameter.requires_grad for name, parameter in model.named_parameters()}
 
 
-def make_optimiser(model: Model, stage: Stage) -> torch.optim.AdamW:
-    """AdamW with a group for each part and kind; weight decay on matrices only. `lr_scale` is the peak, the schedule
-    multiplies it."""
-    groups, seen = [], set()
+class Together:
+    """Several optimisers that step as one. A group's `peak` is its highest learning rate, which the schedule scales."""
+
+    def __init__(self, *members: torch.optim.Optimizer) -> None:
+        self.members = members
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for member in self.members for group in member.param_groups]
+
+    def step(self, lanes: Lanes | None = None) -> None:
+        for _ in (lanes.map if lanes else map)(lambda member: member.step(), self.members):
+            pass
+
+    def zero_grad(self) -> None:
+        for member in self.members:
+            member.zero_grad(set_to_none=True)
+
+
+def make_optimiser(model: Model, stage: Stage) -> Together:
+    """AdamW with a group for each part and kind, weight decay on matrices only. With `muon_lr`, the matrices of the
+    backbone's layers go to Muon (Jordan et al. 2024; its learning rates on AdamW's scale: arXiv 2502.16982, eq. 4)."""
+    inner = {id(p) for layer in model.backbone.layers for p in layer.parameters() if p.ndim == 2}
+    groups, matrices, seen = [], [], set()
     for name in PARTS:
         parameters = [p for p in getattr(model, name).parameters() if p.requires_grad and id(p) not in seen]
         seen.update(map(id, parameters))
+        if stage.muon_lr is not None:
+            matrices += [p for p in parameters if id(p) in inner]
+            parameters = [p for p in parameters if id(p) not in inner]
         peak = stage.lr_of.get(name, stage.lr)
         for decay, chosen in (
             (stage.weight_decay, [p for p in parameters if p.ndim >= 2]),
@@ -39,7 +64,14 @@ def make_optimiser(model: Model, stage: Stage) -> torch.optim.AdamW:
         ):
             if chosen:
                 groups.append({"params": chosen, "weight_decay": decay, "peak": peak, "lr": peak})
-    return torch.optim.AdamW(groups, betas=stage.betas, fused=True)
+    members: list[torch.optim.Optimizer] = []
+    if groups:
+        members.append(torch.optim.AdamW(groups, betas=stage.betas, fused=True))
+    if matrices and stage.muon_lr is not None:
+        for lane in range(min(stage.lanes, len(matrices))):
+            group = {"params": matrices[lane :: stage.lanes], "peak": stage.muon_lr, "lr": stage.muon_lr}
+            members.append(torch.optim.Muon([group], weight_decay=stage.weight_decay, adjust_lr_fn="match_rms_adamw"))
+    return Together(*members)
 
 
 def lr_at(step: int, stage: Stage) -> float:

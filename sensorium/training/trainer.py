@@ -6,14 +6,18 @@ import json
 import math
 import shutil
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
+from sensorium.config import load_yaml
 from sensorium.data.batch import Batch
 from sensorium.data.mixture import Mixture
 from sensorium.data.packer import Loader, Packer, Quarantine
@@ -25,6 +29,7 @@ from sensorium.objectives.objective import Objective
 from sensorium.recipe import Recipe, Stage
 from sensorium.training import checkpoint
 from sensorium.training.atomic import partial_of, write_file
+from sensorium.training.lanes import Lanes, add_gradients
 from sensorium.training.manifest import made_from
 from sensorium.training.optimisation import autocast, lr_at, make_optimiser, precision, set_trainable
 from sensorium.training.progress import Log
@@ -79,7 +84,7 @@ def open_run(recipe: Recipe, out: Path, resume: bool) -> Path | None:
         return None
     if not written.is_file():
         raise CheckpointError(f"{out}: holds other files and no {RECIPE}; choose an empty folder for --out")
-    if written.read_text() != recipe.to_yaml():
+    if load_yaml(written, Recipe) != recipe:
         fix = "choose another --out, or remove the folder if that run is no longer wanted"
         raise CheckpointError(f"{out}: holds a run of another recipe (see {written}); {fix}")
     if not resume:
@@ -99,6 +104,8 @@ class StageRun:
         self.dtype = precision(self.stage, self.device, model.config.backbone.dim)
         self.trainable = set_trainable(model, self.stage)
         self.optimiser = make_optimiser(model, self.stage)
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.lanes = Lanes(self.stage.lanes) if self.stage.lanes > 1 and self.device.type == "cpu" else None
         self.objective: Objective = self.stage.objective.build()
         self.packer = make_packer(recipe, number, model.layout, out)
         micro_rows = self.stage.micro_rows or self.stage.rows
@@ -118,7 +125,7 @@ class StageRun:
         if self.recipe.blind and self.objective.needs_pictures:
             return True
         log.stage(self.stage.name, self.stage.steps, self.step)
-        with self.kept_features():
+        with self.running():
             if self.step == 0:
                 self.edit()
             while self.step < self.stage.steps:
@@ -139,12 +146,18 @@ class StageRun:
             with autocast(self.dtype, self.device):
                 config.build()(self.model, chain.from_iterable(iter(loader.next_step, None)))
 
-    def kept_features(self) -> AbstractContextManager:
-        """The encoder looks features up while the stage runs, if the stage says so."""
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """What holds around the steps: the encoder looks features up, and lanes are open, if the stage says so."""
         where = self.stage.cache_features
-        if not where:
-            return nullcontext()
-        return cached_features(self.model.encoder, self.out / "features" if where is True else where)
+        with ExitStack() as stack:
+            if where:
+                stack.enter_context(
+                    cached_features(self.model.encoder, self.out / "features" if where is True else where)
+                )
+            if self.lanes:
+                stack.enter_context(self.lanes.open())
+            yield
 
     def one_step(self) -> dict[str, Any]:
         """One optimiser step over all micro-batches."""
@@ -152,15 +165,14 @@ class StageRun:
         batches = self.loader.next_step()
         loaded = time.perf_counter()
         loss, count = self.accumulate(batches)
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.stage.clip_norm))
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.stage.clip_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise self.diverged(batches, loss, norm)
         scale = lr_at(self.step, self.stage)
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * scale
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.step(self.lanes)
+        self.optimiser.zero_grad()
         self.step += 1
         seconds = time.perf_counter() - started
         real = sum(batch.real_tokens for batch in batches)
@@ -186,14 +198,25 @@ class StageRun:
         if not count:
             names = ", ".join(batch.names() for batch in batches)
             raise DataError(f"nothing is supervised in the samples {names or '(none)'}; set supervise on a segment")
+        if self.lanes:
+            parts = self.lanes.map(partial(self._gradients, count=count), batches)
+            add_gradients(self.parameters, [gradients for _, gradients in parts])
+            return sum(total for total, _ in parts) / count, count
         total = sum(self._backward(batch.to(self.device), count) for batch in batches)
         return total / count, count
 
     def _backward(self, batch: Batch, count: int) -> float:
+        total = self._total(batch)
+        (total / count).backward()
+        return float(total.detach())
+
+    def _gradients(self, batch: Batch, count: int) -> tuple[float, Sequence[Tensor | None]]:
+        total = self._total(batch)
+        return float(total.detach()), torch.autograd.grad(total / count, self.parameters, allow_unused=True)
+
+    def _total(self, batch: Batch) -> Tensor:
         with autocast(self.dtype, self.device):
-            loss = self.objective(self.model, batch)
-        (loss.total / count).backward()
-        return float(loss.total.detach())
+            return self.objective(self.model, batch).total
 
     def diverged(self, batches: list[Batch], loss: float, norm: float) -> TrainingError:
         """What to say of a step whose numbers are not finite; it must change neither weights nor checkpoints."""

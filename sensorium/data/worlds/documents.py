@@ -114,7 +114,7 @@ def tell(change: Change, ordinal: str, grammar: Grammar, dice: Dice) -> str:
         after = change.after
         slots["x"] = grammar.phrase(False, (after.size, after.colour), after.shape, "acc")
         slots |= {"colour": grammar.word(after.colour), "size": grammar.word(after.size)}
-        slots["region"] = region_of(after, grammar)
+        slots["region"] = grammar.regions[region_of(after)]
     return dice.pick(grammar.texts[change.kind]).format(**slots)
 
 

@@ -39,7 +39,7 @@ def dense_caption(scene: Scene, grammar: Grammar, dice: Dice) -> tuple[str, str]
     sentences = []
     for thing in scene.objects:
         x = grammar.phrase(False, (thing.size, thing.colour, thing.texture), thing.shape)
-        sentences.append(texts["place"][0].format(x=x, region=region_of(thing, grammar)))
+        sentences.append(texts["place"][0].format(x=x, region=grammar.regions[region_of(thing)]))
     for first, second in zip(scene.objects, scene.objects[1:], strict=False):
         where = relation_between(first, second)
         if where and all(sum(o.pair == t.pair for o in scene.objects) == 1 for t in (first, second)):
@@ -52,15 +52,15 @@ def dense_caption(scene: Scene, grammar: Grammar, dice: Dice) -> tuple[str, str]
     return dice.pick(texts["dense-prompt"]), " ".join(s[0].upper() + s[1:] for s in sentences)
 
 
-def region_of(thing: Thing, grammar: Grammar) -> str:
-    """Where in the picture the object's centre is, in thirds."""
-    return grammar.regions[min(2, int(3 * thing.x)), min(2, int(3 * thing.y))]
+def region_of(thing: Thing) -> tuple[int, int]:
+    """(column, row) of the third of the picture in which the object's centre is."""
+    return min(2, int(3 * thing.x)), min(2, int(3 * thing.y))
 
 
 def relation_between(first: Thing, second: Thing) -> str | None:
     """The relation along the axis that separates the two most clearly, or None if neither does."""
     dx, dy = second.x - first.x, second.y - first.y
-    if max(abs(dx), abs(dy)) < 0.4 * (first.diameter + second.diameter):
+    if max(abs(dx), abs(dy)) < (first.diameter + second.diameter) / 2:
         return None
     if abs(dx) >= abs(dy):
         return "left" if dx > 0 else "right"

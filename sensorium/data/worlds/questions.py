@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from itertools import permutations
 
 from sensorium.data.worlds.dice import Dice
-from sensorium.data.worlds.scene import SIZES, WORDS, Scene, Space
+from sensorium.data.worlds.scene import SIZES, WORDS, Scene, Space, Thing
 from sensorium.data.worlds.talk import YES_NO, Question, Talk, Turn, exchanged
 from sensorium.data.worlds.vocabulary import Grammar
 
 _HARD = 0.7
 _BARE = 0.3
+_MIDDLE = 0.25
 
 
 def converse(
@@ -106,20 +107,23 @@ def size(talk: Talk) -> Turn | None:
 
 
 def relation(talk: Talk) -> Turn | None:
-    """Is the red circle left of the blue square? Along each axis about new objects every time: of three in a row, two
-    answers give a hint of the third."""
+    """Is the red circle left or right of the blue square, or of the middle? Along each axis about new objects every
+    time: of three in a row, two answers give a hint of the third."""
     for axis in talk.dice.shuffled(("x", "y")):
-        free = [thing for thing in talk.candidates() if thing not in talk.placed[axis] and talk.unique(thing)]
-        for first, second in permutations(free, 2):
-            gap = getattr(second, axis) - getattr(first, axis)
-            if abs(gap) < 0.4 * (first.diameter + second.diameter):
-                continue
-            talk.placed[axis] |= {first, second}
-            forward = talk.dice.chance(0.5)
-            where = ("left" if forward else "right") if axis == "x" else ("above" if forward else "below")
-            slots = {"a": talk.the(((first.colour,), first.shape)), "where": talk.grammar.relations[where]}
-            slots["b"] = talk.the(((second.colour,), second.shape), "dat")
-            return talk.turn("relation", "relation", "yes" if (gap > 0) == forward else "no", YES_NO, **slots)
+        free = [thing for thing in talk.candidates() if thing not in talk.placed[axis] and talk.descriptions(thing)]
+        pairs: list[tuple[Thing, Thing | None]] = list(permutations(free, 2))
+        middle: list[tuple[Thing, Thing | None]] = [(thing, None) for thing in free]
+        for first, second in middle + pairs if talk.dice.chance(_MIDDLE) else pairs + middle:
+            gap = (getattr(second, axis) if second else 0.5) - getattr(first, axis)
+            if abs(gap) < (first.diameter + (second.diameter if second else 0)) / 2:
+                continue  # neither is wholly on one side of the other
+            talk.placed[axis] |= {first, second} if second else {first}
+            sides = ("left", "right") if axis == "x" else ("above", "below")
+            side, other = talk.dice.shuffled(sides)
+            slots = {"side": talk.grammar.answers[side], "other": talk.grammar.relations[other]}
+            slots["a"] = talk.the(talk.dice.pick(talk.descriptions(first)))
+            slots["b"] = talk.the(talk.dice.pick(talk.descriptions(second)), "dat") if second else talk.grammar.middle
+            return talk.turn("relation", "relation", sides[gap < 0], sides, **slots)
     return None
 
 

@@ -17,7 +17,8 @@ class Grammar(ABC):
     """Words of one language and how they make phrases.
 
     Templates name what they need: {x} an indefinite phrase as an object, {a} a definite subject, {b} a second definite
-    phrase (after a relation or a comparison), {many} and {others} plurals, {where} a relation.
+    phrase (after a relation or a comparison), {many} and {others} plurals, {where} and {other} relations, {side} one
+    as it stands in an answer.
     """
 
     nouns: dict[str, Noun]
@@ -27,6 +28,7 @@ class Grammar(ABC):
     regions: dict[tuple[int, int], str]
     numbers: tuple[str, ...]
     joiner: str
+    middle: str
     questions: dict[str, tuple[str, ...]]
     texts: dict[str, tuple[str, ...]]
 

@@ -5,30 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import Field
 
 from sensorium.data.source import Source
 from sensorium.data.worlds.language import caption_hits
 from sensorium.data.worlds.scene import Split
-from sensorium.data.worlds.talk import Question
 from sensorium.evaluation.suite import Case, Metric, Report, Suite, proportion
 from sensorium.generation.engine import generate
 from sensorium.sample import Sample, Text
 
 Progress = Callable[[str, int, int], None]
-
-
-GOALS = {
-    "accuracy": 0.9,
-    **{f"accuracy/{kind}": 0.8 for kind in get_args(Question)},
-    "accuracy/unseen-combinations": 0.75,
-    "caption/precision": 0.85,
-    "caption/recall": 0.85,
-    "blind/accuracy": 0.55,
-}
-"""What a model of minutes is meant to reach, and what its twin, which sees nothing, may know at most."""
 
 
 class FactorWorldSuite(Suite, name="factorworld"):
@@ -49,7 +37,6 @@ class FactorWorldSuite(Suite, name="factorworld"):
         captions: int = Field(default=150, ge=0, description="pictures to describe")
         splits: tuple[Split, ...] = ("unseen-combinations", "more-objects", "unseen-backgrounds")
         seed: int = Field(default=77, description="scenes of another seed are other scenes")
-        goals: dict[str, float] = Field(default=GOALS, description="see Suite; {} for none")
 
     config: Config
 
