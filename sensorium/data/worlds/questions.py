@@ -19,7 +19,7 @@ from sensorium.data.worlds.vocabulary import Grammar
 
 _HARD = 0.7
 _BARE = 0.3
-_MIDDLE = 0.25
+_MIDDLE = 0.1
 
 
 def converse(
