@@ -50,7 +50,7 @@ def demo() -> Recipe:
         name="demo",
         summary="A small model from nothing learns to answer about pictures of shapes, in minutes on two cores",
         model=MODEL,
-        stages=(align(steps=400), instruct(steps=3300)),
+        stages=(align(steps=600), instruct(steps=3100)),
         evaluation=(FactorWorldSuite.Config(world=world(), goals=GOALS),),
     )
 
@@ -81,10 +81,10 @@ def instruct(steps: int, **changes: Any) -> Stage:
     def share(style: str, weight: float, **more: Any) -> Share:
         return Share(source=world(style=style, late=0.7, **{**changes, **more}), weight=weight)
 
-    relations = share("chat", 4, objects=(2, 3), questions=("relation", "size", "count"), turns=5)
+    relations = share("chat", 4, objects=(2, 3), questions=("relation", "size"), turns=4)
     return Stage(
         name="instruct",
-        data=(share("chat", 5), share("chat", 2, objects=(1, 1)), relations, share("short", 1.5)),
+        data=(share("chat", 6), share("chat", 2, objects=(1, 1)), relations, share("short", 1.5)),
         trainable=("connector", "fusion", "backbone", "head"),
         steps=steps,
         lr=1e-3,

@@ -19,7 +19,7 @@ from sensorium.data.worlds.vocabulary import Grammar
 
 _HARD = 0.7
 _BARE = 0.3
-_MIDDLE = 0.1
+_MIDDLE = 0.25
 
 
 def converse(
@@ -28,7 +28,7 @@ def converse(
     """Up to `turns` turns of the given types about the scene; fewer when nothing fair is left to ask.
 
     Numbers, then colours and shapes are asked before anything else, because other questions give them away. Where a
-    type cannot be asked about the scene, another takes its place.
+    type cannot be asked about the scene, another takes its place: one that was not wanted only if none can be asked.
     """
     talk = Talk(scene, space, grammar, dice)
     plan = (dice.shuffled(types) * (turns // len(types) + 1))[:turns]
@@ -39,7 +39,7 @@ def converse(
         if turn is None:
             break
         result.append(turn)
-    return result
+    return result or [turn for kind in dice.shuffled(tuple(ASK)) if (turn := ASK[kind](talk)) is not None][:1]
 
 
 def existence(talk: Talk) -> Turn | None:
