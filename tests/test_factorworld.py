@@ -263,7 +263,7 @@ def test_relations_are_asked_of_clearly_separated_objects_only():
     source = world(questions=("relation",), objects=(3, 4))
     for i in range(200):
         scene = scene_of(source[i])
-        for turn in questions_of(source[i]):
+        for turn in (turn for turn in questions_of(source[i]) if turn["type"] == "relation"):
             match = re.search(rf"{A} (?:(left|right)|above|below) or \S+(?: of)? {BESIDE}\?", turn["question"])
             assert match
             (a,), b = named(scene, match, "a"), beside(scene, match)
@@ -271,11 +271,19 @@ def test_relations_are_asked_of_clearly_separated_objects_only():
             assert abs(gap) > (0.09 if match["middle"] else 0.18)
 
 
+def test_something_is_asked_of_every_scene():
+    source = world(questions=("relation", "size"), objects=(2, 2), shapes=("circle", "square"), colours=("red", "blue"))
+    kinds = Counter(questions_of(source[i])[0]["type"] for i in range(400))
+    assert set(kinds) > {"relation", "size"}
+    assert kinds["relation"] + kinds["size"] > 200
+
+
 def test_relations_are_to_objects_and_to_the_middle():
     to_the_middle = Counter()
     for i in range(300):
         for turn in questions_of(world(questions=("relation",), objects=(2, 3))[i]):
-            to_the_middle["the middle" in turn["question"]] += 1
+            if turn["type"] == "relation":
+                to_the_middle["the middle" in turn["question"]] += 1
     assert min(to_the_middle.values()) > 0.3 * to_the_middle.total(), to_the_middle
 
 

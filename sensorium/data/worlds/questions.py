@@ -34,12 +34,14 @@ def converse(
     plan = (dice.shuffled(types) * (turns // len(types) + 1))[:turns]
     plan.sort(key=lambda kind: {"count": 0, "colour": 1, "shape": 1}.get(kind, 2))
     result = [turn for kind in plan if (turn := ASK[kind](talk)) is not None]
-    while len(result) < turns:
-        turn = next((turn for kind in dice.shuffled(types) if (turn := ASK[kind](talk)) is not None), None)
-        if turn is None:
-            break
+    while len(result) < turns and (turn := _any(talk, types)):
         result.append(turn)
-    return result or [turn for kind in dice.shuffled(tuple(ASK)) if (turn := ASK[kind](talk)) is not None][:1]
+    return result or [turn for turn in (_any(talk, tuple(ASK)),) if turn]
+
+
+def _any(talk: Talk, types: Sequence[Question]) -> Turn | None:
+    """A turn of whichever type can be asked."""
+    return next((turn for kind in talk.dice.shuffled(types) if (turn := ASK[kind](talk)) is not None), None)
 
 
 def existence(talk: Talk) -> Turn | None:
