@@ -81,7 +81,7 @@ def instruct(steps: int, **changes: Any) -> Stage:
     def share(style: str, weight: float, **more: Any) -> Share:
         return Share(source=world(style=style, late=0.7, **{**changes, **more}), weight=weight)
 
-    relations = share("chat", 4, objects=(2, 3), questions=("relation", "size"), turns=4)
+    relations = share("chat", 3.5, objects=(2, 3), questions=("count", "relation", "existence"), turns=5)
     return Stage(
         name="instruct",
         data=(share("chat", 6), share("chat", 2, objects=(1, 1)), relations, share("short", 1.5)),
