@@ -23,6 +23,7 @@ from sensorium.model import PARTS, Model
 from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample, Text
 from sensorium.training.checkpoint import load_model
+from sensorium.training.lanes import lanes
 from sensorium.training.manifest import made_from, made_with
 from sensorium.training.optimisation import lr_at, make_optimiser, precision, set_trainable
 from sensorium.training.progress import cut_back
@@ -259,6 +260,13 @@ def test_side_by_side_is_the_same_run(uninterrupted: tuple[Path, Model], tmp_pat
     assert losses(tmp_path) == losses(uninterrupted[0])
     assert same_weights(model, uninterrupted[1])
     assert torch.get_num_threads() == 1
+
+
+def test_random_numbers_in_lanes_are_refused() -> None:
+    with lanes(2) as two:
+        assert two.map(lambda number: number + 1, [1, 2, 3]) == [2, 3, 4]
+        with pytest.raises(TrainingError, match=r"random numbers .* set lanes to 1"):
+            two.map(lambda number: torch.nn.functional.dropout(torch.ones(number)), [4, 5])
 
 
 @pytest.mark.parametrize("stop", [2, 5, 6, 7, 11], ids=lambda stop: f"after {stop} of 12")

@@ -14,29 +14,39 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from sensorium.errors import TrainingError
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
 class Lanes:
-    """Runs a function over items on so many threads, results in order. Nothing that draws random numbers may run so."""
+    """Runs a function over items on the threads of a pool; results in order."""
 
-    def __init__(self, number: int) -> None:
-        self.pool = ThreadPoolExecutor(number, "lane", torch.set_num_threads, (1,))
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self.pool = pool
 
     def map(self, function: Callable[[In], Out], items: Sequence[In]) -> list[Out]:
-        return list(self.pool.map(function, items))
+        """A `TrainingError` if random numbers were drawn: threads draw them in no order that could be repeated."""
+        before = torch.get_rng_state()
+        results = list(self.pool.map(function, items))
+        if not torch.equal(before, torch.get_rng_state()):
+            raise TrainingError(
+                "random numbers (dropout?) were drawn in lanes, which no run could repeat; set lanes to 1"
+            )
+        return results
 
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """While open, the calling thread, too, keeps to one core; the threads end afterwards."""
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            self.pool.shutdown()
-            torch.set_num_threads(threads)
+
+@contextmanager
+def lanes(number: int) -> Iterator[Lanes]:
+    """So many lanes. While they are open the calling thread, too, keeps to one core."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(number, "lane", torch.set_num_threads, (1,)) as pool:
+            yield Lanes(pool)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Sequence[Tensor | None]]) -> None:

@@ -38,8 +38,11 @@ class Together:
         return [group for member in self.members for group in member.param_groups]
 
     def step(self, lanes: Lanes | None = None) -> None:
-        for _ in (lanes.map if lanes else map)(lambda member: member.step(), self.members):
-            pass
+        if lanes:
+            lanes.map(lambda member: member.step(), self.members)
+            return
+        for member in self.members:
+            member.step()
 
     def zero_grad(self) -> None:
         for member in self.members:

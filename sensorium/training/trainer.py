@@ -29,7 +29,7 @@ from sensorium.objectives.objective import Objective
 from sensorium.recipe import Recipe, Stage
 from sensorium.training import checkpoint
 from sensorium.training.atomic import partial_of, write_file
-from sensorium.training.lanes import Lanes, add_gradients
+from sensorium.training.lanes import Lanes, add_gradients, lanes
 from sensorium.training.manifest import made_from
 from sensorium.training.optimisation import autocast, lr_at, make_optimiser, precision, set_trainable
 from sensorium.training.progress import Log
@@ -105,7 +105,7 @@ class StageRun:
         self.trainable = set_trainable(model, self.stage)
         self.optimiser = make_optimiser(model, self.stage)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.lanes = Lanes(self.stage.lanes) if self.stage.lanes > 1 and self.device.type == "cpu" else None
+        self.lanes: Lanes | None = None
         self.objective: Objective = self.stage.objective.build()
         self.packer = make_packer(recipe, number, model.layout, out)
         micro_rows = self.stage.micro_rows or self.stage.rows
@@ -155,9 +155,12 @@ class StageRun:
                 stack.enter_context(
                     cached_features(self.model.encoder, self.out / "features" if where is True else where)
                 )
-            if self.lanes:
-                stack.enter_context(self.lanes.open())
-            yield
+            if self.stage.lanes > 1 and self.device.type == "cpu":
+                self.lanes = stack.enter_context(lanes(self.stage.lanes))
+            try:
+                yield
+            finally:
+                self.lanes = None
 
     def one_step(self) -> dict[str, Any]:
         """One optimiser step over all micro-batches."""
