@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import ConfigError
+from sensorium.interop.fill import fill
 
 if TYPE_CHECKING:
     from sensorium.backbones.decoder import Decoder
@@ -75,15 +76,7 @@ def load_llama(decoder: Decoder, state: Mapping[str, Tensor]) -> None:
                 raise ConfigError("lm_head.weight differs from the embedding and our decoder ties them; use 'hf'")
             continue
         ours[_rename(key)] = value
-    targets = decoder.state_dict()
-    if missing := sorted(set(targets) - set(ours)):
-        raise ConfigError(f"the weights lack {len(missing)} tensors of the decoder, first '{missing[0]}'")
-    if surplus := sorted(set(ours) - set(targets)):
-        raise ConfigError(f"the decoder has no place for {len(surplus)} tensors, first '{surplus[0]}'; check depth")
-    for key, target in targets.items():
-        if target.shape != ours[key].shape:
-            raise ConfigError(f"'{key}' has shape {list(ours[key].shape)}, the decoder needs {list(target.shape)}")
-    decoder.load_state_dict(ours)
+    fill(decoder, ours, "the decoder")
 
 
 def _rename(key: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sensorium.errors import ConfigError
+from sensorium.interop.fill import fill
 
 if TYPE_CHECKING:
     from sensorium.encoders.vit import ViT
@@ -79,15 +80,7 @@ def load_vit(vit: ViT, state: Mapping[str, Tensor]) -> None:
         if len(parts) < 3:
             raise ConfigError(f"'{name}' needs query, key and value; the weights have only {len(parts)} of them")
         ours[name] = torch.cat([parts[i] for i in range(3)])
-    targets = vit.state_dict()
-    if missing := sorted(set(targets) - set(ours)):
-        raise ConfigError(f"the weights lack {len(missing)} tensors of the ViT, first '{missing[0]}'")
-    if surplus := sorted(set(ours) - set(targets)):
-        raise ConfigError(f"the ViT has no place for {len(surplus)} tensors, first '{surplus[0]}'; check its config")
-    for name, target in targets.items():
-        if target.shape != ours[name].shape:
-            raise ConfigError(f"'{name}' has shape {list(ours[name].shape)}, the ViT needs {list(target.shape)}")
-    vit.load_state_dict(ours)
+    fill(vit, ours, "the ViT")
 
 
 def _rename(key: str) -> tuple[str, int | None]:
