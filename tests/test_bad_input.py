@@ -138,6 +138,9 @@ def test_damaged_pictures_are_data_errors_and_nothing_else() -> None:
             for read in (picture_size, open_picture):
                 with suppress(DataError):
                     read(damaged, "scan")
+    for place in range(8, whole.index(b"IDAT") + 8):
+        with pytest.raises(DataError, match="scan"):
+            open_picture(whole[:place], "scan")
 
 
 class Broken:

@@ -35,12 +35,13 @@ GOALS = {
 
 def world(**changes: Any) -> FactorWorld.Config:
     """The part of FactorWorld that minutes suffice for: plain objects, four shapes, six colours."""
-    return FactorWorld.Config(
-        shapes=("circle", "square", "triangle", "cross"),
-        colours=("red", "green", "blue", "yellow", "purple", "orange"),
-        textures=("plain",),
-        objects=(1, 3),
-    ).model_copy(update=changes)
+    plain = {
+        "shapes": ("circle", "square", "triangle", "cross"),
+        "colours": ("red", "green", "blue", "yellow", "purple", "orange"),
+        "textures": ("plain",),
+        "objects": (1, 3),
+    }
+    return FactorWorld.Config.model_validate(plain | changes)
 
 
 @recipe
