@@ -117,7 +117,7 @@ def fullest(lengths: Sequence[int], room: int) -> list[int]:
 
 
 class Loader:
-    """Steps of training: `micro_batches` batches of `rows` packs each, with the packer's state after the step."""
+    """Steps of training: `micro_batches` batches of `rows` packs each."""
 
     def __init__(self, packer: Packer, rows: int, micro_batches: int) -> None:
         self.packer, self.rows, self.micro_batches = packer, rows, micro_batches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +12,10 @@ from torch import Tensor
 from sensorium.backbones.backbone import Attention
 from sensorium.data.batch import Batch, collate
 from sensorium.fusion.inline import Inline
+from sensorium.generation.likelihood import replies
 from sensorium.layout import LaidOut
 from sensorium.model import Model
-from sensorium.sample import Sample, Text
+from sensorium.sample import Sample
 
 
 @torch.inference_mode()
@@ -27,11 +27,7 @@ def branch_likelihoods(model: Model, prompt: Sample, answers: Sequence[str]) -> 
     """
     if type(model.fusion) is not Inline:
         raise ValueError(f"answers can branch only where pictures are inline, not with {type(model.fusion).__name__}")
-    asked = tuple(replace(segment, supervise=False) for segment in prompt.segments)
-    replies = [Text(answer, role="assistant", supervise=True) for answer in answers]
-    layout = copy(model.layout)
-    layout.overflow = "refuse"  # the likelihood of part of an answer would be another answer's
-    laid = [layout(replace(prompt, segments=(*asked, reply))) for reply in replies]
+    laid = replies(model, prompt, answers)
     shared = _shared(laid)
     batch, starts = _branch(laid, shared, collate([[laid[0]]], model.layout))
     batch = batch.to(model.device)

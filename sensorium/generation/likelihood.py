@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 
 from sensorium.data.batch import collate
+from sensorium.layout import LaidOut
 from sensorium.model import Model
 from sensorium.objectives.next_token import predicting
 from sensorium.sample import Sample, Text
@@ -17,11 +18,7 @@ from sensorium.sample import Sample, Text
 @torch.inference_mode()
 def rank(model: Model, prompt: Sample, answers: Sequence[str], per_token: bool = True) -> list[float]:
     """The log-likelihood of each answer as the assistant's reply, in nats, divided by its tokens if `per_token`."""
-    replies = [Text(answer, role="assistant", supervise=True) for answer in answers]
-    unsupervised = tuple(replace(segment, supervise=False) for segment in prompt.segments)
-    layout = copy(model.layout)
-    layout.overflow = "refuse"  # the likelihood of part of an answer would be another answer's
-    laid = [layout(replace(prompt, segments=(*unsupervised, reply))) for reply in replies]
+    laid = replies(model, prompt, answers)
     batch = collate([[one] for one in laid], model.layout).to(model.device)
     rows, places = predicting(batch)
     logits = model.head(model(batch)[rows, places]).float()
@@ -29,3 +26,12 @@ def rank(model: Model, prompt: Sample, answers: Sequence[str], per_token: bool =
     totals = scores.new_zeros(len(laid)).index_add(0, rows, scores)
     counts = scores.new_zeros(len(laid)).index_add(0, rows, torch.ones_like(scores))
     return (totals / counts if per_token else totals).tolist()
+
+
+def replies(model: Model, prompt: Sample, answers: Sequence[str]) -> list[LaidOut]:
+    """The prompt followed by each answer as the assistant's reply, of which only the reply is supervised."""
+    asked = tuple(replace(segment, supervise=False) for segment in prompt.segments)
+    layout = copy(model.layout)
+    layout.overflow = "refuse"  # the likelihood of part of an answer would be another answer's
+    turns = [Text(answer, role="assistant", supervise=True) for answer in answers]
+    return [layout(replace(prompt, segments=(*asked, turn))) for turn in turns]
