@@ -58,10 +58,20 @@ class Text(Segment):
 
 
 @dataclass(frozen=True)
+class Region:
+    """A part of a picture and what is there. `box` is (left, top, right, bottom) in parts of width and height."""
+
+    box: tuple[float, float, float, float]
+    text: str
+
+
+@dataclass(frozen=True)
 class Image(Segment):
-    """A picture: a path, encoded bytes, or a `Picture` that can be opened later."""
+    """A picture: a path, encoded bytes, or a `Picture` that can be opened later. What is known of its `regions` is
+    read by objectives alone, never by the model."""
 
     source: PictureSource
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -20,6 +21,7 @@ from toy import toy_model
 from sensorium.backbones.backbone import Attention
 from sensorium.config import PartConfig, find_part, part_families, part_names
 from sensorium.data.batch import Batch, collate
+from sensorium.data.regions import Regions
 from sensorium.data.tiling import Tiling
 from sensorium.tokenizers.tokenizer import Tokenizer
 
@@ -293,6 +295,26 @@ def test_tiling_cuts_what_it_plans(name: str, input_size: tuple[int, int]) -> No
         assert all(0 <= place < tiling.config.max_tiles for place in places)
 
 
+@pytest.mark.parametrize("name", names("tiling"))
+@pytest.mark.parametrize("size", [(32, 32), (64, 32), (40, 90), (61, 47)])
+def test_tiling_knows_what_each_tile_shows(name: str, size: tuple[int, int]) -> None:
+    tiling: Tiling = example("tiling", name).build(input_size=(48, 32))
+    plan = tiling.plan(size)
+    dot = (0.5, 0.4, 0.7, 0.6)
+    picture = PILImage.new("RGB", size)
+    picture.paste((255, 255, 255), tuple(round(part * size[i % 2]) for i, part in enumerate(dot)))
+    views = tiling.views(size, plan)
+    assert len(views) == plan.tiles
+    for tile, (left, top, right, bottom) in zip(tiling.cut(picture, plan), views, strict=True):
+        x, y = (np.arange(48) + 0.5) / 48 * (right - left) + left, (np.arange(32) + 0.5) / 32 * (bottom - top) + top
+        inside = ((y > dot[1]) & (y < dot[3]))[:, None] & ((x > dot[0]) & (x < dot[2]))
+        padding = ((y < 0) | (y > 1))[:, None] | ((x < 0) | (x > 1))
+        differs = ((tile[0] > 190) != inside) & ~padding
+        edge = 2 * (inside.any(0).sum() + inside.any(1).sum() + 4)
+        assert differs.sum() <= edge, "but for one pixel around it, the dot is where the view says"
+        assert (tile[:, padding] == tile[0, padding][:1]).all()
+
+
 @pytest.mark.parametrize("name", names("tokenizer"))
 class TestTokenizer:
     def make(self, name: str) -> Tokenizer:
@@ -332,7 +354,7 @@ class TestObjective:
     def parts(self, name: str) -> tuple[Any, Any, list[Any]]:
         from toy import Toy
 
-        model, source = toy_model(), Toy(Toy.Config())
+        model, source = toy_model("model.connector=pixel-shuffle"), Toy(Toy.Config())
         return example("objective", name).build(), model, [model.layout(source[i]) for i in range(4)]
 
     def test_sums_and_counts_add_up(self, name: str) -> None:
@@ -347,7 +369,7 @@ class TestObjective:
     def test_nothing_supervised_is_no_loss(self, name: str) -> None:
         objective, model, laid = self.parts(name)
         batch = collate([laid[:2]], model.layout)
-        silent = Batch(**{**vars(batch), "supervised": torch.zeros_like(batch.supervised)})
+        silent = Batch(**{**vars(batch), "supervised": torch.zeros_like(batch.supervised), "regions": Regions()})
         loss = objective(model, silent)
         assert (loss.total.item(), loss.count) == (0.0, 0)
 

@@ -12,7 +12,7 @@ import sensorium as sm
 from sensorium.data.source import Source
 from sensorium.model import Model, compose
 from sensorium.recipe import Recipe
-from sensorium.sample import Image, Sample, Text
+from sensorium.sample import Image, Region, Sample, Text
 
 torch.set_num_threads(1)
 
@@ -54,7 +54,14 @@ class Toy(Source, name="toy"):
             case 2:
                 return sm.chat([picture], [(question, colour), ("and now?", f"still {colour}")], **known)
             case 3:
-                turns = (Text("first"), Image(picture), Text("then"), Image(second), Text("which were they?"))
+                corner = Region((0.0, 0.0, 0.5, 0.5), f"a {colour} corner")
+                turns = (
+                    Text("first"),
+                    Image(picture, regions=(corner,)),
+                    Text("then"),
+                    Image(second),
+                    Text("which were they?"),
+                )
                 answer = Text(f"{colour} and {other}", role="assistant", supervise=True)
                 return Sample((*turns, answer), **known)
         return sm.chat([], [(f"say {colour}", colour)], **known)

@@ -103,25 +103,29 @@ def no_images(subject: Subject) -> str:
 @check("gradients")
 def gradients(subject: Subject) -> str:
     """The gradient reaches exactly what is trainable, and the optimiser holds exactly that."""
-    documents, batch = subject.packed()
-    pictures, counts = any(laid.spans for laid in documents), []
+    counts, dark, lit = [], dict[str, str](), set[str]()
     for number, stage in enumerate(subject.small.stages):
         model = subject.twin(awake=True)
         run = StageRun(subject.small, number, model, subject.folder)
-        run.accumulate([batch])
+        batches = run.loader.next_step()
+        run.accumulate(batches)
         wanted = {id(p) for name in stage.trainable for p in getattr(model, name).parameters()}
         held = [id(p) for group in run.optimiser.param_groups for p in group["params"]]
         where = f"stage '{stage.name}'"
         require(len(held) == len(set(held)) and set(held) == wanted, f"{where}: the optimiser holds other parameters")
-        silent = not pictures
+        silent = not any(len(batch.tiles) for batch in batches)
         for name, weight in model.named_parameters():
             if id(weight) not in wanted:
                 require(weight.grad is None, f"{where}: {name} is frozen and has a gradient")
-                continue
-            require(weight.grad is not None, f"{where}: {name} is trainable and gets no gradient; is it used?")
-            lit = bool(weight.grad.any()) or (silent and not name.startswith("backbone"))  # type: ignore[union-attr]
-            require(lit, f"{where}: {name} is trainable and its gradient is zero everywhere; is it used?")
+            elif weight.grad is None:
+                dark.setdefault(name, f"{where}: {name} is trainable and gets no gradient; is it used?")
+            elif weight.grad.any() or (silent and not name.startswith("backbone")):
+                lit.add(name)
+            else:
+                dark[name] = f"{where}: {name} is trainable and its gradient is zero everywhere; is it used?"
         counts.append(f"{stage.name} {len(wanted)} tensors")
+    for name, what in dark.items():  # an objective may pass over a part of the model that another stage's reads
+        require(name in lit, what)
     return "; ".join(counts)
 
 

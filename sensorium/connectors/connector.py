@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from sensorium.config import Part, PartConfig
+
+
+class Located(NamedTuple):
+    """A token for each cell of a grid over each picture."""
+
+    tokens: Tensor
+    """`[n, rows, columns, out_dim]`"""
+    salience: Tensor | None = None
+    """`[n, rows, columns]`: logits that something is there, from connectors that pick places"""
 
 
 class Connector(nn.Module, Part, family="connector", package="sensorium.connectors"):
@@ -27,6 +37,10 @@ class Connector(nn.Module, Part, family="connector", package="sensorium.connecto
     def shard_units(self) -> list[nn.Module]:
         """The modules that parallel training shards one by one."""
         return [self]
+
+    def located(self, features: Tensor) -> Located:
+        """What objectives read that look at places. Where tokens belong to no place, the picture is one cell."""
+        return Located(self.pooled(self(features))[:, None, None])
 
     def pooled(self, tokens: Tensor) -> Tensor:
         """One vector for each picture or tile, `[n, out_dim]`, from what `forward` gave: what objectives read that

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.connectors.connector import Connector
+from sensorium.connectors.connector import Connector, Located
 
 
 class MLP(Connector, name="mlp"):
@@ -23,3 +23,6 @@ class MLP(Connector, name="mlp"):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.layers(features)
+
+    def located(self, features: Tensor) -> Located:
+        return Located(self(features[:, -self.grid[0] * self.grid[1] :]).unflatten(1, self.grid))

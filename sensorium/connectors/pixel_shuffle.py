@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.connectors.connector import Connector
+from sensorium.connectors.connector import Connector, Located
 from sensorium.errors import ConfigError
 
 
@@ -36,3 +36,6 @@ class PixelShuffle(Connector, name="pixel-shuffle"):
         scale = self.config.scale
         blocks = features[:, -rows * columns :].unflatten(1, (rows // scale, scale, columns // scale, scale))
         return self.layers(blocks.transpose(2, 3).flatten(3).flatten(1, 2))
+
+    def located(self, features: Tensor) -> Located:
+        return Located(self(features).unflatten(1, (self.grid[0] // self.config.scale, -1)))

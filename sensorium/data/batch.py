@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.data.images import open_picture
+from sensorium.data.images import open_picture, picture_size
+from sensorium.data.regions import Placed, Regions, seen_through, stack
 from sensorium.errors import DataError
 
 if TYPE_CHECKING:
-    from sensorium.layout import LaidOut, Layout
+    from sensorium.layout import LaidOut, Layout, MediaSpan
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Batch:
     """int64 `[tiles]`: each tile's place in its picture"""
     samples: tuple[tuple[str, ...], ...]
     """the names of the samples of each row, for error messages"""
+    regions: Regions = field(default_factory=Regions)
+    """what is known of parts of the tiles"""
 
     def to(self, device: torch.device | str) -> Batch:
         moved = {
@@ -70,6 +73,7 @@ def collate(
     positions, documents = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     tiles: list[np.ndarray] = []
     tile_positions: list[int] = []
+    regions: list[Placed] = []
     for r, row in enumerate(decoded):
         start = 0
         for number, (laid, cut) in enumerate(row, 1):
@@ -79,6 +83,7 @@ def collate(
             tiles += cut
             for span in laid.spans:
                 media[r, start + span.start : start + span.start + span.length] = True
+                regions += _regions(span, layout, len(tile_positions))
                 tile_positions += layout.tiling.positions(span.plan)
             start = end
     width, height = layout.tiling.input_size
@@ -92,7 +97,20 @@ def collate(
         tiles=torch.from_numpy(stacked),
         tile_positions=torch.tensor(tile_positions, dtype=torch.int64),
         samples=tuple(tuple(laid.sample.name for laid, _ in row) for row in decoded),
+        regions=stack(regions),
     )
+
+
+def _regions(span: MediaSpan, layout: Layout, first: int) -> list[Placed]:
+    """What is known of the parts of a picture whose first tile is number `first`."""
+    if not span.image.regions:
+        return []
+    views = layout.tiling.views(picture_size(span.image.source), span.plan)
+    return [
+        Placed(first + tile, box, layout.tokenizer.encode(region.text))
+        for region in span.image.regions
+        for tile, box in seen_through(views, region)
+    ]
 
 
 def _decode(

@@ -10,6 +10,9 @@ from PIL import Image as PILImage
 
 from sensorium.config import Part, PartConfig
 
+Box = tuple[float, float, float, float]
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
 
 @dataclass(frozen=True)
 class TilePlan:
@@ -44,6 +47,11 @@ class Tiling(Part, family="tiling", package="sensorium.data.tilings"):
     def cut(self, picture: PILImage.Image, plan: TilePlan) -> np.ndarray:
         """uint8 `[plan.tiles, 3, height, width]`."""
 
+    @abstractmethod
+    def views(self, size: tuple[int, int], plan: TilePlan) -> list[Box]:
+        """What each tile shows of a picture of `size`: (left, top, right, bottom) in parts of the picture's width and
+        height, less than 0 or more than 1 where the tile is padding."""
+
     def positions(self, plan: TilePlan) -> list[int]:
         """A place number below `max_tiles` for each tile of the plan."""
         return list(range(plan.tiles))
@@ -52,6 +60,13 @@ class Tiling(Part, family="tiling", package="sensorium.data.tilings"):
 def to_array(picture: PILImage.Image) -> np.ndarray:
     """RGB picture to uint8 `[3, height, width]`."""
     return np.asarray(picture, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def padded_view(size: tuple[int, int], canvas: tuple[int, int]) -> Box:
+    """What a canvas shows of a picture of `size` that `pad_to` has put there."""
+    scale = min(canvas[0] / size[0], canvas[1] / size[1])
+    wide, high = canvas[0] / (size[0] * scale), canvas[1] / (size[1] * scale)
+    return (1 - wide) / 2, (1 - high) / 2, (1 + wide) / 2, (1 + high) / 2
 
 
 def pad_to(picture: PILImage.Image, size: tuple[int, int], fill: tuple[int, int, int]) -> PILImage.Image:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sensorium.data.batch import Batch
-from sensorium.objectives.objective import Loss, Objective
+from sensorium.objectives.objective import Loss, Objective, precise
 
 
 class CaptionTokens(Objective, name="caption-tokens"):
@@ -30,15 +30,15 @@ class CaptionTokens(Objective, name="caption-tokens"):
     def __call__(self, model: Any, batch: Batch) -> Loss:
         media = model.connector(model.encoder(batch.tiles))
         pictures = model.connector.pooled(media)
-        pictures = F.rms_norm(pictures.float(), pictures.shape[-1:])
+        pictures = F.rms_norm(precise(pictures), pictures.shape[-1:])
         sample, shown, most = _samples(batch)
         owner = sample[batch.media].view(media.shape[:2])[:, 0]
         sizes = torch.bincount(owner, minlength=most)[shown]
-        pooled = torch.zeros(most, media.shape[-1], device=media.device).index_add(0, owner, pictures)[shown]
+        pooled = pictures.new_zeros(most, media.shape[-1]).index_add(0, owner, pictures)[shown]
         present = torch.zeros(most, len(model.head.weight), device=media.device)
         present[sample[batch.supervised], batch.ids[batch.supervised]] = 1.0
         targets = present[shown] / present[shown].sum(-1, keepdim=True)
-        logits = model.head(pooled / sizes[:, None]).float()
+        logits = precise(model.head(pooled / sizes[:, None]))
         return Loss(-(targets * logits.log_softmax(-1)).sum(), len(shown))
 
 

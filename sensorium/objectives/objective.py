@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from sensorium.config import Part, PartConfig
@@ -16,6 +17,11 @@ class Loss(NamedTuple):
 
     total: Tensor
     count: int
+
+
+def precise(x: Tensor) -> Tensor:
+    """In float32, or in float64 if it is: what losses are computed in, whatever the model runs in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class Objective(Part, family="objective", package="sensorium.objectives"):

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from sensorium.backbones.decoder import Decoder
-from sensorium.connectors.max_pool import MaxPool
+from sensorium.connectors.peaks import Peaks
 from sensorium.data.sources.factorworld import FactorWorld
 from sensorium.encoders.vit import ViT
 from sensorium.evaluation.suites.factorworld import FactorWorldSuite
 from sensorium.model import ModelConfig
-from sensorium.objectives.caption_tokens import CaptionTokens
+from sensorium.objectives.region_tokens import RegionTokens
 from sensorium.recipe import Recipe, Share, Stage, recipe
 from sensorium.tokenizers.bpe import BPE
 
 MODEL = ModelConfig(
     encoder=ViT.Config(image_size=64, patch_size=8, width=128, depth=0, stem_blocks=1, final_norm=False),
-    connector=MaxPool.Config(),
+    connector=Peaks.Config(peaks=6),
     backbone=Decoder.Config(width=96, depth=3, num_heads=4, num_kv_heads=4, mlp_width=256),
     tokenizer=BPE.Config(vocab_size=512, corpus=(FactorWorld.Config(), FactorWorld.Config(style="short"))),
     context=256,
@@ -51,19 +51,18 @@ def demo() -> Recipe:
         name="demo",
         summary="A small model from nothing learns to answer about pictures of shapes, in minutes on two cores",
         model=MODEL,
-        stages=(align(steps=600), instruct(steps=3100)),
+        stages=(align(steps=900), instruct(steps=2300)),
         evaluation=(FactorWorldSuite.Config(world=world(), goals=GOALS),),
     )
 
 
 def align(steps: int, **changes: Any) -> Stage:
-    """Captions as bags of words, which shows the encoder what there is to tell apart. Without this stage a model from
-    nothing learns to read features that the encoder never learns to make."""
-    alone, several = world(objects=(1, 1), style="short", **changes), world(style="short", **changes)
+    """What is where, as bags of words: it teaches the encoder to tell things apart and to give each one token. Without
+    this stage a model from nothing learns to read features that the encoder never learns to make."""
     return Stage(
         name="align",
-        data=(Share(source=alone), Share(source=several)),
-        objective=CaptionTokens.Config(),
+        data=(Share(source=world(style="short", regions=True, **changes)),),
+        objective=RegionTokens.Config(),
         trainable=("encoder", "connector", "head"),
         steps=steps,
         lr=1e-3,

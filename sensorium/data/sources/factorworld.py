@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -13,13 +14,13 @@ from sensorium.data.worlds.dice import Dice
 from sensorium.data.worlds.documents import document
 from sensorium.data.worlds.language import dense_caption, short_caption
 from sensorium.data.worlds.questions import converse
-from sensorium.data.worlds.render import SceneView
+from sensorium.data.worlds.render import SceneView, boxes
 from sensorium.data.worlds.sampling import sample_scene
 from sensorium.data.worlds.scene import Backdrop, Colour, Font, Scene, Shape, Space, Texture
 from sensorium.data.worlds.talk import Question
 from sensorium.data.worlds.tongues import GRAMMARS
 from sensorium.data.worlds.vocabulary import Tongue
-from sensorium.sample import Sample, Text, chat
+from sensorium.sample import Image, Region, Sample, Text, chat
 
 Style = Literal["short", "dense", "chat", "document"]
 
@@ -58,6 +59,7 @@ class FactorWorld(Source, name="factorworld"):
         late: float = Field(
             default=0.0, ge=0, le=1, description="how often a chat starts late, so that any question may come first"
         )
+        regions: bool = Field(default=False, description="say of every object in a picture where it is and what it is")
         language: Tongue = Field(default="en", description="language of all text outside the picture")
 
         @model_validator(mode="after")
@@ -71,6 +73,8 @@ class FactorWorld(Source, name="factorworld"):
                 values = getattr(self, key)
                 if len(set(values)) < len(values):
                     raise ValueError(f"{key}: found {values}; expected every value once")
+            if self.regions and self.style == "document":
+                raise ValueError("regions: only known of captions and chats; set regions=false or another style")
             if self.split == "unseen-combinations" and len(self.space().held_out) < 2:
                 raise ValueError(f"split: '{self.split}' needs two of these pairs in colours and shapes: {_held_out()}")
             return self
@@ -106,8 +110,21 @@ class FactorWorld(Source, name="factorworld"):
             turns = []
             pairs = [(short_caption if config.style == "short" else dense_caption)(scene, grammar, dice)]
         sample = chat([SceneView(scene, config.size)], pairs, id=name, source="factorworld")
+        if config.regions:
+            sample = self._with_regions(sample, scene)
         sample.meta.update(scene=scene, questions=[turn.to_dict() for turn in turns])
         return sample
+
+    def _with_regions(self, sample: Sample, scene: Scene) -> Sample:
+        """The sample with the objects of its one picture as regions."""
+        width, height = self.config.size
+        named = [self.grammar.phrase(False, (thing.size, thing.colour), thing.shape) for thing in scene.objects]
+        regions = tuple(
+            Region((left / width, top / height, right / width, bottom / height), text)
+            for text, (left, top, right, bottom) in zip(named, boxes(scene, (width, height)), strict=True)
+        )
+        first, *rest = sample.segments
+        return replace(sample, segments=(replace(cast(Image, first), regions=regions), *rest))
 
     def scene(self, index: int) -> Scene:
         """Scene `index`, without picture or text; an `IndexError` outside the source."""

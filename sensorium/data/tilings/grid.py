@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image as PILImage
 from pydantic import Field
 
-from sensorium.data.tiling import TilePlan, Tiling, pad_to, to_array
+from sensorium.data.tiling import Box, TilePlan, Tiling, pad_to, padded_view, to_array
 
 
 class Grid(Tiling, name="grid"):
@@ -49,6 +49,16 @@ class Grid(Tiling, name="grid"):
         canvas = to_array(pad_to(picture, (width * plan.columns, height * plan.rows), self.config.fill))
         tiles = canvas.reshape(3, plan.rows, height, plan.columns, width).transpose(1, 3, 0, 2, 4)
         return np.concatenate([to_array(whole)[None], tiles.reshape(-1, 3, height, width)])
+
+    def views(self, size: tuple[int, int], plan: TilePlan) -> list[Box]:
+        whole = padded_view(size, self.input_size)
+        if not plan.thumbnail:
+            return [whole]
+        width, height = self.input_size
+        left, top, right, bottom = padded_view(size, (width * plan.columns, height * plan.rows))
+        wide, high = (right - left) / plan.columns, (bottom - top) / plan.rows
+        corners = [(left + c * wide, top + r * high) for r in range(plan.rows) for c in range(plan.columns)]
+        return [whole, *((x, y, x + wide, y + high) for x, y in corners)]
 
     def positions(self, plan: TilePlan) -> list[int]:
         if not plan.thumbnail:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image as PILImage
 
-from sensorium.data.tiling import TilePlan, Tiling, pad_to, to_array
+from sensorium.data.tiling import WHOLE, Box, TilePlan, Tiling, pad_to, padded_view, to_array
 
 
 class Whole(Tiling, name="whole"):
@@ -27,13 +27,18 @@ class Whole(Tiling, name="whole"):
             picture = self._fit(picture)
         return to_array(picture)[None]
 
+    def views(self, size: tuple[int, int], plan: TilePlan) -> list[Box]:
+        if self.config.fit == "pad":
+            return [padded_view(size, self.input_size)]
+        if self.config.fit == "stretch":
+            return [WHOLE]
+        scale = min(size[0] / self.input_size[0], size[1] / self.input_size[1])
+        wide, high = (self.input_size[side] * scale / size[side] for side in (0, 1))
+        return [((1 - wide) / 2, (1 - high) / 2, (1 + wide) / 2, (1 + high) / 2)]
+
     def _fit(self, picture: PILImage.Image) -> PILImage.Image:
-        width, height = self.input_size
         if self.config.fit == "pad":
             return pad_to(picture, self.input_size, self.config.fill)
-        box = None
-        if self.config.fit == "crop":
-            scale = min(picture.width / width, picture.height / height)
-            left, top = (picture.width - width * scale) / 2, (picture.height - height * scale) / 2
-            box = (left, top, left + width * scale, top + height * scale)
+        ((left, top, right, bottom),) = self.views(picture.size, TilePlan())
+        box = left * picture.width, top * picture.height, right * picture.width, bottom * picture.height
         return picture.resize(self.input_size, PILImage.Resampling.BICUBIC, box=box)
