@@ -107,7 +107,7 @@ def train(
 @app.command(
     "eval",
     epilog=examples(
-        "sensorium eval runs/demo --suite factorworld --json eval.json",
+        "sensorium eval runs/demo --suite factorworld --json eval.json --page report.html",
         "sensorium eval runs/demo --suite factorworld questions=300 --blind-twin runs/demo/blind --json -",
     ),
 )
@@ -121,6 +121,9 @@ def evaluate(
     blind_twin: Annotated[
         Path | None, typer.Option(metavar="CHECKPOINT", help="Examine this one without pictures: metrics blind/...")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A run's report as HTML: metrics, curves, pictures, answers.")
+    ] = None,
 ) -> None:
     """Examine a model with a suite.
 
@@ -128,7 +131,7 @@ def evaluate(
     """
     from sensorium.pages.examine import evaluate_checkpoint
 
-    evaluate_checkpoint(checkpoint, suite, overrides or (), file, blind_twin, ctx.obj.quiet)
+    evaluate_checkpoint(checkpoint, suite, overrides or (), file, page, blind_twin, ctx.obj.quiet)
 
 
 @app.command(

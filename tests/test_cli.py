@@ -248,6 +248,16 @@ def test_eval_writes_what_it_prints(run: Path, tmp_path: Path) -> None:
     assert json.loads(sensorium(*arguments, "--json", "-").stdout) == written
 
 
+def test_eval_writes_a_page_of_a_run(run: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    few = ("--suite", "factorworld", "questions=6", "captions=0", "-q", "--page", page)
+    shown = sensorium("eval", run, *few)
+    assert shown.exit_code == 0, shown.output
+    assert str(page) in shown.stdout.replace("\n", "")
+    assert "<img" in page.read_text()
+    assert "not a run" in refused("eval", run / "model", *few)
+
+
 def test_eval_takes_the_suite_from_the_runs_recipe(run: Path) -> None:
     result = sensorium(
         "eval", run / "model", "--suite", "factorworld", "questions=6", "captions=0", "-q", "--json", "-"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from toy import png, toy_model
@@ -13,6 +15,7 @@ from sensorium.connectors.peaks import Peaks
 from sensorium.data.batch import Batch, collate
 from sensorium.data.regions import seen_through
 from sensorium.data.sources.factorworld import FactorWorld
+from sensorium.data.worlds.render import picture
 from sensorium.errors import ConfigError
 from sensorium.objectives.region_tokens import RegionTokens
 from sensorium.sample import Image, Region, Sample, Text
@@ -118,6 +121,20 @@ def test_factorworld_says_where_its_objects_are() -> None:
             assert 0 <= left < thing.x < right <= 1
             assert 0 <= top < thing.y < bottom <= 1
             assert {thing.size, thing.colour, thing.shape} < set(region.text.split())
+
+
+def test_factorworld_says_what_is_written_and_where() -> None:
+    plain: Any = {"writing": 1.0, "size": (96, 64), "noise": 0, "backgrounds": ("plain",)}
+    with_it = FactorWorld(FactorWorld.Config(regions=True, style="short", **plain))
+    for index in range(50):
+        sample: Any = with_it[index]
+        (image,), scene = sample.images, sample.meta["scene"]
+        *_, region = image.regions
+        assert region.text == scene.writing.text
+        drawn = np.asarray(picture(scene, (96, 64))) != np.asarray(picture(replace(scene, writing=None), (96, 64)))
+        rows, columns = (np.flatnonzero(drawn.any(axis)) for axis in ((1, 2), (0, 2)))
+        found = columns[0] / 96, rows[0] / 64, (columns[-1] + 1) / 96, (rows[-1] + 1) / 64
+        assert region.box == pytest.approx(found, abs=1.5 / 64)
 
 
 def test_a_document_has_no_regions() -> None:

@@ -15,7 +15,9 @@ from sensorium.config import PartConfig, find_part, load_yaml, part_names
 from sensorium.errors import ConfigError
 from sensorium.evaluation.suite import Report, Suite
 from sensorium.model import Model
+from sensorium.pages.report import write_report
 from sensorium.pages.results import BLIND, evaluation, merge, write_evaluation
+from sensorium.pages.run import read_run
 from sensorium.pages.terminal import metrics_table
 from sensorium.recipe import Recipe
 from sensorium.training.checkpoint import load_model
@@ -51,19 +53,31 @@ class _Told:
 
 
 def evaluate_checkpoint(
-    checkpoint: Path, suite: str, overrides: Sequence[str], file: Path | None, twin: Path | None, quiet: bool
+    checkpoint: Path,
+    suite: str,
+    overrides: Sequence[str],
+    file: Path | None,
+    page: Path | None,
+    twin: Path | None,
+    quiet: bool,
 ) -> None:
     """Load a model, run a suite, print the metrics, and write them as JSON to `file` (`-` is stdout, then without the
-    table). A text-only `twin` is examined without pictures."""
+    table) and with pictures to `page`. A text-only `twin` is examined without pictures."""
+    if page is not None:
+        read_run(checkpoint)  # what is no run has no page, which is better known before the examination
     configs = suite_configs(suite, checkpoint, overrides)
     reports = examine(load_model(checkpoint), configs, quiet=quiet)
     blind = examine(load_model(twin), configs, blind=True, quiet=quiet) if twin else []
+    if page is not None:
+        write_report(checkpoint, reports, page, blind=blind)
     if file == Path("-"):
         print(json.dumps(evaluation(reports, blind, checkpoint), indent=2, ensure_ascii=False))
         return
     Console().print(metrics_table(merge(reports, blind)))
     if file is not None:
         print(write_evaluation(file, reports, blind, checkpoint))
+    if page is not None:
+        print(page)
 
 
 def suite_configs(name: str, checkpoint: Path, overrides: Sequence[str] = ()) -> list[Suite.Config]:

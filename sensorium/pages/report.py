@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -41,7 +42,7 @@ def write_report(
         _composition(run),
         _learning(run),
         gallery_section(reports, blind, pictures),
-        _talk(run),
+        _talk(run, next((case.question for report in reports for case in report.cases), "What is in the picture?")),
         _manifest(run, reports),
     )
     return write_page(file, page(f"{run.recipe.name} – Sensorium report", *body))
@@ -176,11 +177,11 @@ def _learning(run: Run) -> Html:
     return section("How it learned", tag("div", *shown, class_="charts"), note=note)
 
 
-def _talk(run: Run) -> Html:
+def _talk(run: Run, question: str) -> Html:
     folder = shlex.quote(str(run.folder))
-    shell = f'sensorium chat {folder} --image picture.png --ask "How many objects are there?"'
+    shell = f"sensorium chat {folder} --image picture.png --ask {shlex.quote(question)}"
     python = f'import sensorium as sm\n\nmodel = sm.load("{run.folder}")\n'
-    python += 'model.generate([sm.Image("picture.png"), sm.Text("How many objects are there?")])'
+    python += f'model.generate([sm.Image("picture.png"), sm.Text({json.dumps(question)})])'
     note = "From a shell (without --ask it becomes a conversation), or from Python."
     return section("Talk to it", tag("pre", shell), tag("br"), tag("pre", python), note=note)
 

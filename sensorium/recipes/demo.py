@@ -14,11 +14,12 @@ from sensorium.objectives.region_tokens import RegionTokens
 from sensorium.recipe import Recipe, Share, Stage, recipe
 from sensorium.tokenizers.bpe import BPE
 
+CORPUS = FactorWorld.Config(), FactorWorld.Config(style="short")
 MODEL = ModelConfig(
     encoder=ViT.Config(image_size=64, patch_size=8, width=128, depth=0, stem_blocks=1, final_norm=False),
     connector=Peaks.Config(peaks=6),
     backbone=Decoder.Config(width=96, depth=3, num_heads=4, num_kv_heads=4, mlp_width=256),
-    tokenizer=BPE.Config(vocab_size=512, corpus=(FactorWorld.Config(), FactorWorld.Config(style="short"))),
+    tokenizer=BPE.Config(vocab_size=512, corpus=CORPUS),
     context=256,
 )
 
@@ -51,7 +52,7 @@ def demo() -> Recipe:
         name="demo",
         summary="A small model from nothing learns to answer about pictures of shapes, in minutes on two cores",
         model=MODEL,
-        stages=(align(steps=900), instruct(steps=2300)),
+        stages=(align(steps=900), instruct(steps=2600)),
         evaluation=(FactorWorldSuite.Config(world=world(), goals=GOALS),),
     )
 
@@ -81,7 +82,7 @@ def instruct(steps: int, **changes: Any) -> Stage:
     def share(style: str, weight: float, **more: Any) -> Share:
         return Share(source=world(style=style, late=0.7, **{**changes, **more}), weight=weight)
 
-    relations = share("chat", 3.5, objects=(2, 3), questions=("count", "relation", "existence"), turns=5)
+    relations = share("chat", 6, objects=(2, 3), questions=("count", "relation", "existence"), turns=5)
     return Stage(
         name="instruct",
         data=(share("chat", 6), share("chat", 2, objects=(1, 1)), relations, share("short", 1.5)),
@@ -112,27 +113,26 @@ def demo_resampler() -> Recipe:
 @recipe
 def demo_anyres() -> Recipe:
     """The demo on pictures larger than the encoder's input: a thumbnail and four tiles."""
-    return demo().model_copy(
-        update={
-            "name": "demo-anyres",
-            "summary": "The demo on pictures of 128 pixels, cut into tiles of 64",
-            "model": MODEL.override("tiling=grid"),
-            "stages": (align(steps=300, size=(128, 128)), instruct(steps=1200, size=(128, 128))),
-            "evaluation": (FactorWorldSuite.Config(world=world(size=(128, 128)), goals=GOALS),),
-        }
+    return Recipe(
+        name="demo-anyres",
+        summary="The demo on pictures of 128 pixels, cut into tiles of 64",
+        model=MODEL.override("tiling=grid"),
+        stages=(align(steps=900, size=(128, 128)), instruct(steps=2600, size=(128, 128))),
+        evaluation=(FactorWorldSuite.Config(world=world(size=(128, 128)), goals=GOALS),),
     )
 
 
 @recipe
 def demo_reading() -> Recipe:
     """The demo with a word or a number in every picture, and longer: letters are small and there are many words."""
-    reading = ("existence", "count", "colour", "shape", "size", "relation", "reading")
-    changes: dict[str, Any] = {"writing": 1.0, "questions": reading}
-    return demo().model_copy(
-        update={
-            "name": "demo-reading",
-            "summary": "The demo with short words and numbers to read",
-            "stages": (align(steps=300), instruct(steps=6000, **changes)),
-            "evaluation": (FactorWorldSuite.Config(world=world(**changes)),),
-        }
+    written: dict[str, Any] = {"writing": 1.0}
+    asked: dict[str, Any] = {"questions": ("existence", "count", "colour", "shape", "size", "relation", "reading")}
+    words = FactorWorld.Config(writing=1.0, questions=("reading",))
+    tokenizer = BPE.Config(vocab_size=1024, corpus=(*CORPUS, words))
+    return Recipe(
+        name="demo-reading",
+        summary="The demo with short words and numbers to read",
+        model=MODEL.model_copy(update={"tokenizer": tokenizer}),
+        stages=(align(steps=3000, **written), instruct(steps=3500, **written, **asked)),
+        evaluation=(FactorWorldSuite.Config(world=world(**written, **asked)),),
     )

@@ -13,6 +13,7 @@ from sensorium.data.worlds import scene as world
 from sensorium.data.worlds.dice import Dice
 from sensorium.data.worlds.documents import document
 from sensorium.data.worlds.language import dense_caption, short_caption
+from sensorium.data.worlds.lettering import extent
 from sensorium.data.worlds.questions import converse
 from sensorium.data.worlds.render import SceneView, boxes
 from sensorium.data.worlds.sampling import sample_scene
@@ -59,7 +60,7 @@ class FactorWorld(Source, name="factorworld"):
         late: float = Field(
             default=0.0, ge=0, le=1, description="how often a chat starts late, so that any question may come first"
         )
-        regions: bool = Field(default=False, description="say of every object in a picture where it is and what it is")
+        regions: bool = Field(default=False, description="say of all that is in a picture where it is and what it is")
         language: Tongue = Field(default="en", description="language of all text outside the picture")
 
         @model_validator(mode="after")
@@ -116,12 +117,15 @@ class FactorWorld(Source, name="factorworld"):
         return sample
 
     def _with_regions(self, sample: Sample, scene: Scene) -> Sample:
-        """The sample with the objects of its one picture as regions."""
+        """The sample with the objects and the writing of its one picture as regions."""
         width, height = self.config.size
-        named = [self.grammar.phrase(False, (thing.size, thing.colour), thing.shape) for thing in scene.objects]
+        said = [self.grammar.phrase(False, (thing.size, thing.colour), thing.shape) for thing in scene.objects]
+        found = list(zip(said, boxes(scene, (width, height)), strict=True))
+        if scene.writing is not None:
+            found.append((scene.writing.text, extent(scene.writing, (width, height))))
         regions = tuple(
             Region((left / width, top / height, right / width, bottom / height), text)
-            for text, (left, top, right, bottom) in zip(named, boxes(scene, (width, height)), strict=True)
+            for text, (left, top, right, bottom) in found
         )
         first, *rest = sample.segments
         return replace(sample, segments=(replace(cast(Image, first), regions=regions), *rest))

@@ -19,14 +19,29 @@ _HEIGHT = 0.19
 
 def write(image: Image.Image, writing: Writing) -> None:
     """Draw the word or number onto the picture, in place."""
-    width, height = image.size
-    face = font(writing.font, max(8, round(_HEIGHT * min(width, height))))
+    face, (x, y), _ = _set(writing, image.size)
     draw = ImageDraw.Draw(image)
-    left, top, right, bottom = draw.textbbox((0, 0), writing.text, font=face)
-    at = (round(writing.x * width - (left + right) / 2), round(writing.y * height - (top + bottom) / 2))
     # Bold is drawn twice, one pixel apart: no font that ships with Pillow has a bold cut.
-    for shift in range(1 + writing.bold * max(1, round(min(width, height) / 128))):
-        draw.text((at[0] + shift, at[1]), writing.text, fill=_INK, font=face)
+    for shift in range(_strokes(writing, image.size)):
+        draw.text((x + shift, y), writing.text, fill=_INK, font=face)
+
+
+def extent(writing: Writing, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) of the writing in a picture of `size`, in pixels, the ends exclusive."""
+    _, (x, y), (left, top, right, bottom) = _set(writing, size)
+    return x + left, y + top, x + right + _strokes(writing, size) - 1, y + bottom
+
+
+def _strokes(writing: Writing, size: tuple[int, int]) -> int:
+    return 1 + writing.bold * max(1, round(min(size) / 128))
+
+
+def _set(writing: Writing, size: tuple[int, int]) -> tuple[Any, tuple[int, int], tuple[int, int, int, int]]:
+    """The font, where the pen starts, and the box of the letters relative to that."""
+    face = font(writing.font, max(8, round(_HEIGHT * min(size))))
+    left, top, right, bottom = (round(side) for side in face.getbbox(writing.text))
+    x, y = round(writing.x * size[0] - (left + right) / 2), round(writing.y * size[1] - (top + bottom) / 2)
+    return face, (x, y), (left, top, right, bottom)
 
 
 @lru_cache(maxsize=64)
