@@ -18,6 +18,7 @@ from sensorium.data.sources.factorworld import FactorWorld
 from sensorium.data.worlds.render import picture
 from sensorium.errors import ConfigError
 from sensorium.objectives.region_tokens import RegionTokens
+from sensorium.pages.laid import sample_card
 from sensorium.sample import Image, Region, Sample, Text
 
 LEFT, RIGHT = Region((0.0, 0.0, 0.5, 1.0), "red"), Region((0.5, 0.0, 1.0, 1.0), "blue red")
@@ -51,6 +52,14 @@ def test_regions_are_nothing_to_the_model() -> None:
     model, picture = toy_model(), png("red", (16, 16))
     with_regions, without = ([Image(picture, regions=given), "what?"] for given in ((LEFT, RIGHT), ()))
     assert torch.equal(model.logits([with_regions])[0], model.logits([without])[0])
+
+
+def test_the_inspection_outlines_regions() -> None:
+    model = toy_model()
+    laid = model.layout(Sample((Image(png("red", (32, 16)), regions=(RIGHT,)), Text("x"))))
+    card = str(sample_card(laid, model.layout, "toy"))
+    assert card.count('class="region"') == 2, "in the thumbnail and in the right tile"
+    assert 'style="left:0.0%;top:0.0%;width:100.0%;height:100.0%" title="blue red"' in card
 
 
 def test_targets_by_hand() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image as PILImage
 
 from sensorium.data.images import open_picture
+from sensorium.data.regions import seen_through
+from sensorium.data.tiling import Box
 from sensorium.errors import DataError
 from sensorium.layout import LaidOut, Layout, MediaSpan
 from sensorium.pages.html import Child, Html, image, tag
@@ -33,8 +35,13 @@ def picture(span: MediaSpan, laid: LaidOut, layout: Layout, number: int) -> Html
         opened = open_picture(span.image.source, span.image.id or laid.sample.name)
     except DataError as error:
         return tag("div", f"quarantined when it is read: {error}", class_="banner picture")
-    tiles = [_tile(array, f"tile {place}") for place, array in enumerate(layout.tiling.cut(opened, span.plan))]
     plan = span.plan
+    views = layout.tiling.views(opened.size, plan)
+    inside: list[list[Html]] = [[] for _ in views]
+    for region in span.image.regions:
+        for place, box in seen_through(views, region):
+            inside[place].append(_outline(box, region.text))
+    tiles = [_tile(array, f"tile {n}", inside[n]) for n, array in enumerate(layout.tiling.cut(opened, plan))]
     grids = [tiles[:1], tiles[1:]] if plan.thumbnail else [tiles]
     shown = [
         tag(
@@ -54,8 +61,15 @@ def picture(span: MediaSpan, laid: LaidOut, layout: Layout, number: int) -> Html
     return tag("figure", *shown, tag("figcaption", text), class_="picture", style="margin:0")
 
 
-def _tile(array: np.ndarray, name: str) -> Html:
-    return tag("figure", image(PILImage.fromarray(array.transpose(1, 2, 0)), alt=name))
+def _tile(array: np.ndarray, name: str, regions: Sequence[Html]) -> Html:
+    return tag("figure", image(PILImage.fromarray(array.transpose(1, 2, 0)), alt=name), *regions)
+
+
+def _outline(box: Box, text: str) -> Html:
+    """A region over a tile; its words show when it is pointed at."""
+    left, top, right, bottom = (100 * side for side in box)
+    style = f"left:{left:.1f}%;top:{top:.1f}%;width:{right - left:.1f}%;height:{bottom - top:.1f}%"
+    return tag("div", class_="region", style=style, title=text)
 
 
 def chips(laid: LaidOut, tokenizer: Tokenizer) -> Iterator[Html]:

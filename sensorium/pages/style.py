@@ -105,7 +105,9 @@ svg .line { fill: none; stroke-width: 1.6; stroke-linejoin: round; stroke-lineca
 .sample { margin: 0 0 .9rem; }
 .sample header { display: flex; flex-wrap: wrap; gap: .1rem .9rem; align-items: baseline; margin-bottom: .55rem; }
 .sample .body { display: flex; gap: 1.1rem; align-items: flex-start; flex-wrap: wrap; }
-.tiles { display: grid; gap: 3px; } .tiles + .tiles { margin-top: 6px; } .tiles figure { margin: 0; }
+.tiles { display: grid; gap: 3px; } .tiles + .tiles { margin-top: 6px; }
+.tiles figure { margin: 0; position: relative; overflow: hidden; }
+.region { position: absolute; border: 1.5px solid #fff; outline: 1.5px solid #000; }
 .tiles img { display: block; width: 100%; height: auto; border-radius: 3px; }
 .picture { width: 8.5rem; flex: none; }
 .picture figcaption { color: var(--muted); font-size: .78rem; margin-top: .25rem; }

@@ -79,7 +79,7 @@ def stamps() -> Recipe:
                     "name": "caption",
                     "data": chats + captions,
                     "trainable": ["connector", "backbone"],
-                    "steps": 180,
+                    "steps": 100,
                 },
             ],
             "evaluation": [{"type": "caption-choice", "source": stamps_source("test")}],
