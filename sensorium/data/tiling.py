@@ -47,10 +47,11 @@ class Tiling(Part, family="tiling", package="sensorium.data.tilings"):
     def cut(self, picture: PILImage.Image, plan: TilePlan) -> np.ndarray:
         """uint8 `[plan.tiles, 3, height, width]`."""
 
-    @abstractmethod
     def views(self, size: tuple[int, int], plan: TilePlan) -> list[Box]:
         """What each tile shows of a picture of `size`: (left, top, right, bottom) in parts of the picture's width and
-        height, less than 0 or more than 1 where the tile is padding."""
+        height, less than 0 or more than 1 where the tile is padding. By default tiles divide the picture evenly; a
+        tiling that pads or crops has to say so here."""
+        return [WHOLE] * plan.thumbnail + divided(WHOLE, plan)
 
     def positions(self, plan: TilePlan) -> list[int]:
         """A place number below `max_tiles` for each tile of the plan."""
@@ -60,6 +61,14 @@ class Tiling(Part, family="tiling", package="sensorium.data.tilings"):
 def to_array(picture: PILImage.Image) -> np.ndarray:
     """RGB picture to uint8 `[3, height, width]`."""
     return np.asarray(picture, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def divided(view: Box, plan: TilePlan) -> list[Box]:
+    """What the tiles of a plan show, row by row, if together they show `view`."""
+    left, top, right, bottom = view
+    wide, high = (right - left) / plan.columns, (bottom - top) / plan.rows
+    corners = [(left + c * wide, top + r * high) for r in range(plan.rows) for c in range(plan.columns)]
+    return [(x, y, x + wide, y + high) for x, y in corners]
 
 
 def padded_view(size: tuple[int, int], canvas: tuple[int, int]) -> Box:

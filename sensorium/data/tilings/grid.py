@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image as PILImage
 from pydantic import Field
 
-from sensorium.data.tiling import Box, TilePlan, Tiling, pad_to, padded_view, to_array
+from sensorium.data.tiling import Box, TilePlan, Tiling, divided, pad_to, padded_view, to_array
 
 
 class Grid(Tiling, name="grid"):
@@ -55,10 +55,7 @@ class Grid(Tiling, name="grid"):
         if not plan.thumbnail:
             return [whole]
         width, height = self.input_size
-        left, top, right, bottom = padded_view(size, (width * plan.columns, height * plan.rows))
-        wide, high = (right - left) / plan.columns, (bottom - top) / plan.rows
-        corners = [(left + c * wide, top + r * high) for r in range(plan.rows) for c in range(plan.columns)]
-        return [whole, *((x, y, x + wide, y + high) for x, y in corners)]
+        return [whole, *divided(padded_view(size, (width * plan.columns, height * plan.rows)), plan)]
 
     def positions(self, plan: TilePlan) -> list[int]:
         if not plan.thumbnail:

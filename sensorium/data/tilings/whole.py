@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image as PILImage
 
-from sensorium.data.tiling import WHOLE, Box, TilePlan, Tiling, pad_to, padded_view, to_array
+from sensorium.data.tiling import Box, TilePlan, Tiling, pad_to, padded_view, to_array
 
 
 class Whole(Tiling, name="whole"):
@@ -31,7 +31,7 @@ class Whole(Tiling, name="whole"):
         if self.config.fit == "pad":
             return [padded_view(size, self.input_size)]
         if self.config.fit == "stretch":
-            return [WHOLE]
+            return super().views(size, plan)
         scale = min(size[0] / self.input_size[0], size[1] / self.input_size[1])
         wide, high = (self.input_size[side] * scale / size[side] for side in (0, 1))
         return [((1 - wide) / 2, (1 - high) / 2, (1 + wide) / 2, (1 + high) / 2)]
