@@ -76,16 +76,17 @@ def align(steps: int, **changes: Any) -> Stage:
 
 
 def instruct(steps: int, **changes: Any) -> Stage:
-    """Chats and captions. Of single objects, because what is learned of one is soon learned of several; and of
-    relations between two or three, which take the most examples."""
+    """Chats and captions. Single objects teach what comes late if it must be learned of several at once: to say no to
+    what is not there, and left from right. Relations between two or three objects take the most examples."""
 
     def share(style: str, weight: float, **more: Any) -> Share:
         return Share(source=world(style=style, late=0.7, **{**changes, **more}), weight=weight)
 
+    alone = share("chat", 3, objects=(1, 1), questions=("existence", "relation"), turns=4)
     relations = share("chat", 6, objects=(2, 3), questions=("count", "relation", "existence"), turns=5)
     return Stage(
         name="instruct",
-        data=(share("chat", 6), share("chat", 2, objects=(1, 1)), relations, share("short", 1.5)),
+        data=(share("chat", 6), alone, relations, share("short", 1.5)),
         trainable=("connector", "fusion", "backbone", "head"),
         steps=steps,
         lr=1e-3,
