@@ -52,7 +52,7 @@ def demo() -> Recipe:
         name="demo",
         summary="A small model from nothing learns to answer about pictures of shapes, in minutes on two cores",
         model=MODEL,
-        stages=(align(steps=700), instruct(steps=2400)),
+        stages=(align(steps=900), instruct(steps=2800)),
         evaluation=(FactorWorldSuite.Config(world=world(), goals=GOALS),),
     )
 
