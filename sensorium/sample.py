@@ -13,6 +13,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from sensorium.errors import DataError
+
 if TYPE_CHECKING:
     import PIL.Image
 
@@ -63,6 +65,16 @@ class Region:
 
     box: tuple[float, float, float, float]
     text: str
+
+    def __post_init__(self) -> None:
+        left, top, right, bottom = self.box
+        if not (left < right and top < bottom and 0 <= left + right < 2 and 0 <= top + bottom < 2):
+            raise DataError(
+                f"region {self.text!r}: found the box {self.box}; expected (left, top, right, bottom) in parts of the "
+                "picture's width and height, with the middle in the picture; divide pixels by the picture's size"
+            )
+        if not self.text:
+            raise DataError(f"the region at {self.box} has no text; say what is there, or leave it out")
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def test_other_examples_keep_the_contract(written: dict[str, str], tmp_path: Pat
     contract.test_encoder_announces_its_grid(written["encoder"])
     contract.test_fusion_keeps_text_and_samples_apart(written["fusion"])
     contract.test_tiling_cuts_what_it_plans(written["tiling"], (24, 16))
+    contract.test_tiling_knows_what_each_tile_shows(written["tiling"], (64, 32))
     backbone, tokenizer, objective = contract.TestBackbone(), contract.TestTokenizer(), contract.TestObjective()
     backbone.test_embeddings_and_layers(written["backbone"])
     for masked in (False, True):

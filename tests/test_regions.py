@@ -16,7 +16,7 @@ from sensorium.data.batch import Batch, collate
 from sensorium.data.regions import seen_through
 from sensorium.data.sources.factorworld import FactorWorld
 from sensorium.data.worlds.render import picture
-from sensorium.errors import ConfigError
+from sensorium.errors import ConfigError, DataError
 from sensorium.objectives.region_tokens import RegionTokens
 from sensorium.pages.laid import sample_card
 from sensorium.sample import Image, Region, Sample, Text
@@ -32,11 +32,28 @@ def batch_of(model: Any, size: tuple[int, int], *regions: Region) -> Batch:
 
 def test_a_region_is_in_every_tile_that_shows_its_middle() -> None:
     views = [(0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (-0.5, -0.5, 1.5, 1.5)]
-    seen = dict(seen_through(views, Region((0.4, 0.2, 0.8, 0.4), "")))
+    seen = dict(seen_through(views, Region((0.4, 0.2, 0.8, 0.4), "x")))
     assert list(seen) == [0, 2, 3]
     assert seen[0] == (0.4, 0.2, 0.8, 0.4)
     assert seen[2] == pytest.approx((-0.2, 0.2, 0.6, 0.4))
     assert seen[3] == pytest.approx((0.45, 0.35, 0.65, 0.45))
+
+
+@pytest.mark.parametrize("box", [(10, 10, 20, 20), (0.5, 0.1, 0.4, 0.2), (0.1, 0.3, 0.2, 0.3), (0.9, 0.1, 1.2, 0.2)])
+def test_a_box_that_is_none_is_refused(box: Any) -> None:
+    with pytest.raises(DataError, match=r"region 'a cat': found the box .* divide pixels by the picture's size"):
+        Region(box, "a cat")
+    with pytest.raises(DataError, match="has no text"):
+        Region((0.0, 0.0, 1.0, 1.0), "")
+
+
+def test_a_middle_at_the_very_edge_stays_in_the_last_cell() -> None:
+    model = toy_model("model.connector=linear", "model.tiling=whole")
+    batch = batch_of(model, (16, 16), Region((0.99999999, 0.0, 1.0, 0.1), "red"))
+    vocab = model.tokenizer.vocab_size
+    first = torch.zeros(1, dtype=torch.int64)
+    targets = RegionTokens(RegionTokens.Config()).targets(batch, first, torch.Size((1, 4, 4, vocab)), 0)
+    assert (targets[0, :, :, 0] == 0).nonzero().tolist() == [[0, 3]]
 
 
 def test_a_batch_carries_regions_in_the_numbers_of_its_tiles() -> None:

@@ -117,14 +117,19 @@ def gradients(subject: Subject) -> str:
         for name, weight in model.named_parameters():
             if id(weight) not in wanted:
                 require(weight.grad is None, f"{where}: {name} is frozen and has a gradient")
-            elif weight.grad is None:
-                dark.setdefault(name, f"{where}: {name} is trainable and gets no gradient; is it used?")
-            elif weight.grad.any() or (silent and not name.startswith("backbone")):
+                continue
+            found = "no gradient" if weight.grad is None else "a gradient that is zero everywhere"
+            reached = weight.grad is not None and (
+                bool(weight.grad.any()) or (silent and not name.startswith("backbone"))
+            )
+            what = f"{where}: {name} is trainable and gets {found}; is it used?"
+            require(reached or run.objective.partial, what)
+            if reached:
                 lit.add(name)
             else:
-                dark[name] = f"{where}: {name} is trainable and its gradient is zero everywhere; is it used?"
+                dark[name] = what
         counts.append(f"{stage.name} {len(wanted)} tensors")
-    for name, what in dark.items():  # an objective may pass over a part of the model that another stage's reads
+    for name, what in dark.items():
         require(name in lit, what)
     return "; ".join(counts)
 

@@ -22,6 +22,7 @@ class CaptionTokens(Objective, name="caption-tokens"):
     """
 
     needs_pictures = True
+    partial = True
 
     def count(self, batch: Batch) -> int:
         """Samples with a picture and a supervised token."""

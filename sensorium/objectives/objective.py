@@ -36,6 +36,9 @@ class Objective(Part, family="objective", package="sensorium.objectives"):
     needs_pictures = False
     """Whether a sample without pictures teaches nothing; a blind twin passes over stages with such an objective."""
 
+    partial = False
+    """Whether the loss passes over weights of parts that it trains, which must then be reached in another stage."""
+
     @abstractmethod
     def count(self, batch: Batch) -> int:
         """How many terms the loss of this batch will have; known before the model runs, so that the trainer can divide

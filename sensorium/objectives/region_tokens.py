@@ -24,6 +24,7 @@ class RegionTokens(Objective, name="region-tokens"):
     """
 
     needs_pictures = True
+    partial = True
 
     def count(self, batch: Batch) -> int:
         """Tiles in which a region lies."""
@@ -47,7 +48,9 @@ class RegionTokens(Objective, name="region-tokens"):
         numbers the tiles in which the regions lie."""
         tiles, rows, columns, vocab = shape
         left, top, right, bottom = batch.regions.boxes.unbind(1)
-        column, row = ((left + right) / 2 * columns).long(), ((top + bottom) / 2 * rows).long()
+        # A middle just short of 1 is 1 after rounding.
+        column = ((left + right) / 2 * columns).long().clamp(max=columns - 1)
+        row = ((top + bottom) / 2 * rows).long().clamp(max=rows - 1)
         wanted = torch.zeros(tiles * rows * columns, vocab + 1, device=place.device)  # the last: behind the end
         where = ((place * rows + row) * columns + column)[:, None].expand_as(batch.regions.ids)
         wanted[where.flatten(), batch.regions.ids.flatten()] = 1
