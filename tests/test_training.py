@@ -25,7 +25,8 @@ from sensorium.sample import Sample, Text
 from sensorium.training.checkpoint import load_model
 from sensorium.training.lanes import lanes
 from sensorium.training.manifest import made_from, made_with
-from sensorium.training.optimisation import lr_at, make_optimiser, precision, set_trainable
+from sensorium.training.muon import Muon
+from sensorium.training.optimisation import Together, lr_at, make_optimiser, precision, set_trainable
 from sensorium.training.progress import cut_back
 from sensorium.training.trainer import StageRun, make_packer, train
 
@@ -95,14 +96,35 @@ def test_matrices_alone_are_decayed() -> None:
 def test_muon_gets_the_matrices_of_the_layers_and_adamw_all_else() -> None:
     model, plan = toy_model(), stage(muon_lr=2e-3, lr=1e-3)
     set_trainable(model, plan)
-    adamw, muon = make_optimiser(model, plan).members
-    assert isinstance(muon, torch.optim.Muon)
-    inner = {id(weight) for group in muon.param_groups for weight in group["params"]}
+    adamw, *muons = make_optimiser(model, plan).members
+    assert all(isinstance(muon, Muon) for muon in muons)
+    inner = {id(weight) for muon in muons for group in muon.param_groups for weight in group["params"]}
     layers = [weight for layer in model.backbone.layers for weight in layer.parameters()]
     assert inner == {id(weight) for weight in layers if weight.ndim == 2}
     outer = [id(weight) for group in adamw.param_groups for weight in group["params"]]
     assert len(outer) == len(set(outer)) == len(list(model.parameters())) - len(inner)
-    assert [group["peak"] for group in muon.param_groups] == [2e-3]
+    assert {group["peak"] for muon in muons for group in muon.param_groups} == {2e-3}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_muon_moves_as_that_of_torch(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(3)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    starts = [random(24, 24), random(40, 24), random(24, 24), random(24, 40)]
+    ours, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
+    reference = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    together = Together(*(Muon(part, 0.02, 0.1, dtype=dtype) for part in (ours[::2], ours[1::2])))
+    for _ in range(5):
+        for mine, its, gradient in zip(ours, theirs, [random(*start.shape) for start in starts], strict=True):
+            mine.grad, its.grad = gradient.clone(), gradient.clone()
+        together.step()
+        reference.step()
+    for mine, its, start in zip(ours, theirs, starts, strict=True):
+        moved, expected = mine.detach() - start, its.detach() - start
+        assert (moved - expected).norm() < 0.03 * expected.norm()  # its iterations run in bfloat16
 
 
 def test_only_the_named_parts_are_trained() -> None:

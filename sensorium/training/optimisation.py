@@ -12,6 +12,7 @@ from torch import nn
 from sensorium.model import PARTS, Model
 from sensorium.recipe import Stage
 from sensorium.training.lanes import Lanes
+from sensorium.training.muon import Muon
 
 
 def set_trainable(model: Model, stage: Stage) -> dict[str, bool]:
@@ -51,7 +52,7 @@ class Together:
 
 def make_optimiser(model: Model, stage: Stage) -> Together:
     """AdamW with a group for each part and kind, weight decay on matrices only. With `muon_lr`, the matrices of the
-    backbone's layers go to Muon (Jordan et al. 2024; its learning rates on AdamW's scale: arXiv 2502.16982, eq. 4)."""
+    backbone's layers go to Muon, one for each shape."""
     inner = {id(p) for layer in model.backbone.layers for p in layer.parameters() if p.ndim == 2}
     groups, matrices, seen = [], [], set()
     for name in PARTS:
@@ -70,10 +71,14 @@ def make_optimiser(model: Model, stage: Stage) -> Together:
     members: list[torch.optim.Optimizer] = []
     if groups:
         members.append(torch.optim.AdamW(groups, betas=stage.betas, fused=True))
-    if matrices and stage.muon_lr is not None:
-        for lane in range(min(stage.lanes, len(matrices))):
-            group = {"params": matrices[lane :: stage.lanes], "peak": stage.muon_lr, "lr": stage.muon_lr}
-            members.append(torch.optim.Muon([group], weight_decay=stage.weight_decay, adjust_lr_fn="match_rms_adamw"))
+    if stage.muon_lr is not None:
+        dtype = torch.bfloat16 if has_bfloat16(model.device) else torch.float32
+        by_shape: dict[tuple[int, ...], list[nn.Parameter]] = {}
+        for matrix in matrices:
+            by_shape.setdefault(tuple(sorted(matrix.shape)), []).append(matrix)
+        for alike in by_shape.values():
+            group = {"params": alike, "peak": stage.muon_lr}
+            members.append(Muon([group], stage.muon_lr, stage.weight_decay, dtype=dtype))
     return Together(*members)
 
 
@@ -98,11 +103,15 @@ def precision(stage: Stage, device: torch.device, width: int = BF16_WIDTH) -> to
     the same machine always computes the same numbers."""
     if stage.precision != "auto":
         return getattr(torch, stage.precision)
+    wide = device.type == "cuda" or width >= BF16_WIDTH
+    return torch.bfloat16 if wide and has_bfloat16(device) else torch.float32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies in bfloat16."""
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        fast = width >= BF16_WIDTH and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return torch.bfloat16 if fast else torch.float32
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager:
