@@ -36,9 +36,8 @@ class Peaks(Connector, name="peaks"):
 
     def forward(self, features: Tensor) -> Tensor:
         tokens, logits = self._everywhere(features)
-        salience = logits.sigmoid()
-        highest = F.max_pool2d(salience[:, None], 3, stride=1, padding=1)[:, 0]
-        salience = (salience * (salience == highest)).flatten(1)
+        highest = F.max_pool2d(logits[:, None], 3, stride=1, padding=1)[:, 0]
+        salience = (logits.sigmoid() * (logits == highest)).flatten(1)
         chosen = salience.topk(self.config.out_tokens(0, self.grid)).indices.sort(dim=1).values
         tokens = (tokens + self.rows + self.columns).flatten(1, 2)
         tokens = tokens.gather(1, chosen[..., None].expand(-1, -1, self.out_dim))

@@ -26,6 +26,7 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
         self.plain.encode_special_tokens = True
         self.pad_id = self.id_of(pad_token)
         self.encode = lru_cache(maxsize=65_536)(self._encode)
+        self.markers = lru_cache(maxsize=1_024)(self._markers)
 
     @classmethod
     @abstractmethod
@@ -55,7 +56,7 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
         """Plain text to ids."""
         return tuple(self.plain.encode(text, add_special_tokens=False).ids)
 
-    def markers(self, text: str) -> tuple[int, ...]:
+    def _markers(self, text: str) -> tuple[int, ...]:
         """Template text to ids, special tokens recognised."""
         return tuple(self.rust.encode(text, add_special_tokens=False).ids) if text else ()
 
