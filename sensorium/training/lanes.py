@@ -50,8 +50,15 @@ def lanes(number: int) -> Iterator[Lanes]:
 
 
 def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Sequence[Tensor | None]]) -> None:
-    """Add each micro-batch's gradients to the parameters' own, in the order of the micro-batches."""
+    """Add each micro-batch's gradients to the parameters' own, in the order of the micro-batches.
+
+    They lie in memory as the parameters do. `torch.autograd.grad` does not promise that, and torch's fused optimisers
+    take it for granted: they would add the gradients of convolutions to weights at other places.
+    """
     for parameter, *parts in zip(parameters, *gradients, strict=True):
         for part in parts:
-            if part is not None:
-                parameter.grad = part if parameter.grad is None else parameter.grad + part
+            if part is None:
+                continue
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            parameter.grad += part
