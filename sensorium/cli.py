@@ -91,6 +91,7 @@ def train(
     *,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run goes.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the folder's run, exactly.")] = False,
+    workers: Annotated[int, typer.Option(min=0, metavar="N", help="Processes that read data ahead.")] = 0,
 ) -> None:
     """Train a recipe into a folder.
 
@@ -99,7 +100,7 @@ def train(
     from sensorium.recipe import find_recipe
     from sensorium.training.trainer import train as run
 
-    run(find_recipe(recipe, *overrides or ()), out, resume=resume, quiet=ctx.obj.quiet)
+    run(find_recipe(recipe, *overrides or ()), out, resume=resume, quiet=ctx.obj.quiet, workers=workers)
     if not ctx.obj.quiet:
         print(f"The model is in {out / 'model'}; talk to it: sensorium chat {out} --image PICTURE")
 

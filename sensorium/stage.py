@@ -8,17 +8,11 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from sensorium.config import Config, nearest
-from sensorium.data.source import Source
+from sensorium.data.packing import Packing
+from sensorium.data.share import Share
 from sensorium.edits.edit import Edit
 from sensorium.model import PARTS
 from sensorium.objectives.objective import Objective
-
-
-class Share(Config):
-    """A source and its weight in the mixture (in samples, before packing)."""
-
-    source: Source.Config
-    weight: float = Field(default=1.0, gt=0)
 
 
 class Stage(Config):
@@ -59,7 +53,20 @@ class Stage(Config):
         ge=1,
         description="how many micro-batches may run side by side on a CPU, one core each; for small models",
     )
-    buffer: int = Field(default=64, ge=1, description="samples the packer looks ahead")
+    buffer: int = Field(default=64, ge=1, description="samples that the packer looks ahead, for each row")
+    packing: Packing = Field(
+        default="fullest", description="how rows are filled; the decreasing ones pack a buffer of samples at a time"
+    )
+    tiles: int | None = Field(default=None, ge=1, description="tiles of pictures in a row, at most")
+    isolated: bool = Field(
+        default=True, description="samples of a row cannot see each other; false as Open-Qwen2VL packs (2504.00595)"
+    )
+    balance: Literal["samples", "tokens"] = Field(default="samples", description="what weights are shares of")
+    temperature: float | None = Field(
+        default=None,
+        gt=0,
+        description="weights are multiplied by size^(1/temperature) of their sources; by default by nothing",
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="auto: bfloat16 where hardware has it"
     )

@@ -18,7 +18,7 @@ import sensorium as sm
 from sensorium.config import load_parts
 from sensorium.connectors.linear import Linear
 from sensorium.data.images import open_picture, picture_size
-from sensorium.data.packer import Quarantine
+from sensorium.data.quarantine import Quarantine, Refusal
 from sensorium.errors import CheckpointError, ConfigError, DataError, LayoutError
 from sensorium.recipe import find_recipe
 from sensorium.sample import Image, Sample, Text
@@ -196,13 +196,13 @@ def test_past_the_limit_the_run_stops(tmp_path: Path) -> None:
 
 
 def test_the_limit_holds_for_the_whole_run(tmp_path: Path) -> None:
-    quarantine = Quarantine(tmp_path / "quarantine.jsonl", 2)
-    quarantine.add("toy", DataError("a"), index=1)
+    refusals = [Refusal("toy", {"index": number}, "broken") for number in range(3)]
+    Quarantine(tmp_path / "quarantine.jsonl", 2).add(refusals[:1], stage=0, row=0, pack=3)
     again = Quarantine(tmp_path / "quarantine.jsonl", 2)  # the next stage's
-    again.add("toy", DataError("b"), index=2)
+    again.add(refusals[1:2], stage=1, row=0, pack=1)
     with pytest.raises(DataError, match="3 bad samples"):
-        again.add("toy", DataError("c"), index=3)
-    again.cut_back(1)
+        again.add(refusals[2:], stage=1, row=1, pack=2)
+    again.keep(lambda line: line["stage"] < 1)
     assert (again.count, len((tmp_path / "quarantine.jsonl").read_text().splitlines())) == (1, 1)
 
 

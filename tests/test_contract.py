@@ -20,8 +20,7 @@ from toy import toy_model
 
 from sensorium.backbones.backbone import Attention
 from sensorium.config import PartConfig, find_part, part_families, part_names
-from sensorium.data.batch import Batch, collate
-from sensorium.data.regions import Regions
+from sensorium.data.batch import Batch, Regions, collate
 from sensorium.data.tiling import Tiling
 from sensorium.tokenizers.tokenizer import Tokenizer
 

@@ -21,7 +21,7 @@ from sensorium.checks import run_checks
 from sensorium.connectors.perceiver import Perceiver
 from sensorium.data.batch import Batch, collate
 from sensorium.data.mixture import Key, Mixture
-from sensorium.data.packer import Packer
+from sensorium.data.packer import Pack, Packer
 from sensorium.data.tilings.grid import Grid
 from sensorium.encoders.vit import ViT
 from sensorium.layout import LaidOut, Layout
@@ -223,17 +223,20 @@ def positions_do_not_restart(patch: Patch) -> None:
 
 @breaks("packing")
 def the_packer_loses_a_sample(patch: Patch) -> None:
-    after(patch, Packer, "next_pack", lambda pack, *_: pack[:-1] or pack)
+    after(patch, Packer, "next_pack", lambda pack, *_: replace(pack, laid=pack.laid[:-1] or pack.laid))
 
 
 @breaks("packing")
 def the_packer_doubles_a_sample(patch: Patch) -> None:
-    after(patch, Packer, "next_pack", lambda pack, *_: [*pack, pack[0]])
+    after(patch, Packer, "next_pack", lambda pack, *_: replace(pack, laid=[*pack.laid, pack.laid[0]]))
 
 
 @breaks("packing")
 def the_packer_cuts_a_sample(patch: Patch) -> None:
-    shorter = lambda pack, *_: [*pack[:-1], layouts.truncate(pack[-1], len(pack[-1]) - 1)]  # noqa: E731
+    def shorter(pack: Pack, *_: Any) -> Pack:
+        *before, last = pack.laid
+        return replace(pack, laid=[*before, layouts.truncate(last, len(last) - 1)])
+
     after(patch, Packer, "next_pack", shorter)
 
 

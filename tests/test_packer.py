@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ import torch
 from toy import Toy, toy_model, toy_recipe
 
 from sensorium.data.batch import collate
+from sensorium.data.loader import Loader
 from sensorium.data.mixture import Key, Mixture, permuted
-from sensorium.data.packer import Loader, Packer, Quarantine, fullest
+from sensorium.data.packer import Packer
+from sensorium.data.packing import fullest
+from sensorium.data.quarantine import Refusal
 from sensorium.layout import LaidOut
 from sensorium.sample import Sample
-from sensorium.training.trainer import make_packer
+from sensorium.training.trainer import reading
 
 # mixture
 
@@ -91,7 +94,15 @@ class Rods:
 
 def packer_of(lengths: list[int], row: int, buffer: int) -> Packer:
     rods: Any = Rods(lengths)
-    return Packer(Mixture([rods], [1.0], 0), rods, row, buffer, Quarantine(None, 0), blind=False)
+    return Packer(Mixture([rods], [1.0], 0), rods, row, buffer, refuse)
+
+
+def refuse(refusal: Refusal) -> None:
+    pytest.fail(refusal.reason)
+
+
+def packs_of(packer: Packer, count: int) -> list[list[LaidOut]]:
+    return [pack.laid for pack in islice(iter(packer.next_pack, None), count)]
 
 
 REALISTIC = {
@@ -107,7 +118,7 @@ REALISTIC = {
 def test_rows_are_at_least_97_percent_full(kind: str) -> None:
     dice = random.Random(0)
     packer = packer_of([REALISTIC[kind](dice) for _ in range(4000)], 2048, 64)
-    packs = [packer.next_pack() for _ in range(300)]
+    packs = packs_of(packer, 300)
     assert sum(len(laid) for pack in packs for laid in pack) / (300 * 2048) >= 0.97
     assert all(sum(map(len, pack)) <= 2048 for pack in packs)
 
@@ -127,7 +138,7 @@ def test_no_sample_waits_for_ever() -> None:
     packer = packer_of([60] * 5 + [10] * 500, 64, 16)
     for _ in range(120):
         oldest = packer.waiting[0][1] if packer.waiting else None
-        pack = packer.next_pack()
+        (pack,) = packs_of(packer, 1)
         assert oldest in (None, pack[0])
 
 
@@ -135,27 +146,25 @@ def test_the_state_is_small_and_exact() -> None:
     dice = random.Random(1)
     lengths = [dice.randrange(5, 60) for _ in range(300)]
     packer = packer_of(lengths, 64, 32)
-    for _ in range(25):
-        packer.next_pack()
+    packs_of(packer, 25)
     state = json.dumps(packer.state())
     assert len(state) < 1000
-    wanted = [[laid.sample.id for laid in packer.next_pack()] for _ in range(40)]
+    wanted = [[laid.sample.id for laid in pack] for pack in packs_of(packer, 40)]
     again = packer_of(lengths, 64, 32)
     again.restore(json.loads(state))
-    assert [[laid.sample.id for laid in again.next_pack()] for _ in range(40)] == wanted
+    assert [[laid.sample.id for laid in pack] for pack in packs_of(again, 40)] == wanted
 
 
 def test_micro_batches_are_the_same_rows() -> None:
-    whole, halves = (make_packer(toy_recipe(), 0, toy_model().layout) for _ in range(2))
-    (one,) = Loader(whole, 4, 1).next_step()
-    parts = Loader(halves, 2, 2).next_step()
+    rows = reading(toy_recipe("stages.0.rows=4"), 0, toy_model().layout)
+    (one,) = Loader(rows, 4).next_step()
+    parts = Loader(rows, 2).next_step()
     for name in ("ids", "supervised", "positions", "documents", "media", "tiles", "tile_positions"):
         assert torch.equal(getattr(one, name), torch.cat([getattr(part, name) for part in parts]))
 
 
 def test_a_blind_packer_withholds_the_pictures() -> None:
-    packer = make_packer(toy_recipe("blind=true"), 0, toy_model().layout)
-    (batch,) = Loader(packer, 4, 1).next_step()
+    (batch,) = Loader(reading(toy_recipe("blind=true", "stages.0.rows=4"), 0, toy_model().layout), 4).next_step()
     assert not len(batch.tiles)
     assert not batch.media.any()
     assert batch.supervised.any()

@@ -23,12 +23,12 @@ from sensorium.model import PARTS, Model
 from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample, Text
 from sensorium.training.checkpoint import load_model
-from sensorium.training.lanes import lanes
+from sensorium.training.lanes import add_gradients, lanes
 from sensorium.training.manifest import made_from, made_with
 from sensorium.training.muon import Muon
 from sensorium.training.optimisation import Together, lr_at, make_optimiser, precision, set_trainable
 from sensorium.training.progress import cut_back
-from sensorium.training.trainer import StageRun, make_packer, train
+from sensorium.training.trainer import StageRun, reading, train
 
 TESTS = Path(__file__).parent
 
@@ -231,11 +231,10 @@ def test_the_manifest_says_what_a_checkpoint_was_made_from(uninterrupted: tuple[
         assert {"packages", "python", "revision", "template", "stages", "files"} == set(manifest)
         assert [stage["name"] for stage in manifest["stages"]] == ["all", "words"]
         for number, stage in enumerate(manifest["stages"]):
-            own, other = (
-                make_packer(made, number, uninterrupted[1].layout) for made in (recipe, toy_recipe("seed=99"))
-            )
-            other.mixture.seed = stage["mixture_seed"]
-            order, again = ([packer.mixture.next_key() for _ in range(20)] for packer in (own, other))
+            layout = uninterrupted[1].layout
+            own, other = (reading(made, number, layout).mixture() for made in (recipe, toy_recipe("seed=99")))
+            other.seed = stage["mixture_seed"]
+            order, again = ([mixture.next_key() for _ in range(20)] for mixture in (own, other))
             assert order == again
             assert stage["sources"][0]["type"] == "toy"
             assert stage["sources"][0]["files"] is None
@@ -282,6 +281,16 @@ def test_side_by_side_is_the_same_run(uninterrupted: tuple[Path, Model], tmp_pat
     assert losses(tmp_path) == losses(uninterrupted[0])
     assert same_weights(model, uninterrupted[1])
     assert torch.get_num_threads() == 1
+
+
+def test_gradients_from_lanes_lie_as_their_parameters_do() -> None:
+    """Those of convolutions come in other strides at some batch sizes, and a fused optimiser reads them in a row."""
+    weight = torch.nn.Parameter(torch.zeros(4, 3, 2, 2))
+    gradient = torch.arange(48.0).view(4, 3, 2, 2)
+    add_gradients([weight], [[gradient.contiguous(memory_format=torch.channels_last)], [None], [gradient]])
+    assert weight.grad is not None
+    assert weight.grad.stride() == weight.stride()
+    assert torch.equal(weight.grad, 2 * gradient)
 
 
 def test_random_numbers_in_lanes_are_refused() -> None:

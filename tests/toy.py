@@ -10,6 +10,7 @@ from PIL import Image as PILImage
 
 import sensorium as sm
 from sensorium.data.source import Source
+from sensorium.errors import DataError
 from sensorium.model import Model, compose
 from sensorium.recipe import Recipe
 from sensorium.sample import Image, Region, Sample, Text
@@ -35,17 +36,26 @@ class Toy(Source, name="toy"):
         samples: int = 60
         truncated: tuple[int, ...] = ()
         """indices whose picture is cut short after its header"""
+        broken: tuple[int, ...] = ()
+        """indices that cannot be read at all"""
+        words: int = 0
+        """how much more is asked"""
 
     def __len__(self) -> int:
         return self.config.samples
 
     def __getitem__(self, index: int) -> Sample:
+        if index in self.config.broken:
+            raise DataError(f"toy/{index}: broken")
         names = list(COLOURS)
         colour, other = names[index % 4], names[(index + 1) % 4]
         picture, second = png(colour, SIZES[index % 6]), png(other, SIZES[(index + 2) % 6])
         if index in self.config.truncated:
             picture = picture[: len(picture) // 2 + 12]
-        known, question = {"id": str(index), "source": "toy"}, "what colour is it?" + " please" * (index % 3)
+        known, question = (
+            {"id": str(index), "source": "toy"},
+            "what colour is it?" + " please" * (index % 3 + self.config.words),
+        )
         match index % 5:
             case 0:
                 return sm.chat([picture], [(question, colour)], **known)

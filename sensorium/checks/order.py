@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from dataclasses import fields
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,10 +15,9 @@ from torch import Tensor
 from sensorium.checks.check import check, require
 from sensorium.checks.subject import Subject
 from sensorium.data.batch import Batch, collate
-from sensorium.data.packer import Loader, Packer
+from sensorium.data.packer import Pack, Packer
 from sensorium.errors import DataError
 from sensorium.layout import LaidOut
-from sensorium.training.trainer import make_packer
 
 
 @check("packing")
@@ -25,10 +25,13 @@ def packing(subject: Subject) -> str:
     """No sample is cut, lost or doubled by packing, and each is one numbered stretch with positions from 0."""
     reports = []
     for number, stage in enumerate(subject.recipe.stages):
-        packer, twin = (make_packer(subject.recipe, number, subject.base.layout) for _ in range(2))
-        packs = [packer.next_pack()]
+        packer, twin = (subject.reading(number).packer(lambda refusal: None) for _ in range(2))
+        packs: list[Pack] = []
         while len(packs) < 4 or sum(map(len, packs)) < subject.count:
-            packs.append(packer.next_pack())
+            pack = packer.next_pack()
+            if pack is None:
+                break
+            packs.append(pack)
         drawn = [_identity(laid) for laid in _drawn(twin, sum(packer.mixture.drawn))]
         packed = [_identity(laid) for pack in packs for laid in pack]
         waiting = [_identity(laid) for _, laid in packer.waiting]
@@ -36,7 +39,7 @@ def packing(subject: Subject) -> str:
         require(not (gone := Counter(drawn) - Counter(packed + waiting)), f"{where}: lost or cut: {_names(gone)}")
         require(not (more := Counter(packed + waiting) - Counter(drawn)), f"{where}: doubled or cut: {_names(more)}")
         for pack in packs[:4]:
-            _numbered(collate([pack], packer.layout, stage.length), pack)
+            _numbered(collate([pack.laid], packer.layout, stage.length), pack)
         full = sum(len(laid) for pack in packs for laid in pack) / (len(packs) * stage.length)
         reports.append(f"{stage.name} {full:.1%} full, {len(packed) / len(packs):.1f} samples a row")
     return "; ".join(reports)
@@ -45,9 +48,9 @@ def packing(subject: Subject) -> str:
 def _drawn(packer: Packer, count: int) -> list[LaidOut]:
     """The usable ones of the first `count` samples of the mixture."""
     found = []
-    for _ in range(count):
+    for key in islice(iter(packer.mixture.next_key, None), count):
         try:
-            found.append(packer.lay(packer.mixture.next_key()))
+            found.append(packer.lay(key))
         except DataError:
             continue
     return found
@@ -61,7 +64,7 @@ def _names(counter: Counter[tuple[str, bytes, bytes]]) -> str:
     return ", ".join(name for name, _, _ in list(counter)[:3])
 
 
-def _numbered(batch: Batch, pack: list[LaidOut]) -> None:
+def _numbered(batch: Batch, pack: Pack) -> None:
     start = 0
     for number, laid in enumerate(pack, 1):
         here, name = slice(start, start + len(laid)), laid.sample.name
@@ -80,12 +83,12 @@ def _numbered(batch: Batch, pack: list[LaidOut]) -> None:
 def determinism(subject: Subject) -> str:
     """The same seed gives the same batches, whatever else the process has drawn, and from a saved state too."""
     for number, stage in enumerate(subject.small.stages):
-        first, again, resumed = (Loader(subject.packer(number), 1, 2) for _ in range(3))
-        batches, state = first.next_step(), json.loads(json.dumps(first.packer.state()))
+        first, again, resumed = (subject.loader(number) for _ in range(3))
+        batches, state = first.next_step(), json.loads(json.dumps(first.state()))
         batches += first.next_step()
         _roll_the_global_dice()
         _same(batches, again.next_step() + again.next_step(), f"stage '{stage.name}' from the start")
-        resumed.packer.restore(state)
+        resumed.restore(state)
         _same(batches[2:], resumed.next_step(), f"stage '{stage.name}' from the state after one step")
     return "two steps of every stage, from the start and from the state after the first"
 

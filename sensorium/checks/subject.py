@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import torch
 
 from sensorium.data.batch import Batch, collate
-from sensorium.data.packer import Packer
+from sensorium.data.loader import Loader, Reading
 from sensorium.errors import DataError
 from sensorium.layout import LaidOut, Layout
 from sensorium.model import PARTS, Model, ModelConfig, compose
@@ -18,7 +19,7 @@ from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample
 from sensorium.tokenizers.tokenizer import Tokenizer
 from sensorium.training.atomic import write_file
-from sensorium.training.trainer import RECIPE, StageRun, make_packer
+from sensorium.training.trainer import RECIPE, StageRun, reading
 
 LARGE = 20_000_000
 """Models with more parameters are checked with few layers."""
@@ -92,11 +93,11 @@ class Subject:
     def lay(self, number: int, count: int) -> list[LaidOut]:
         """The first `count` samples of a stage in the order of its mixture; those that training would refuse are
         noted in `bad`."""
-        packer = make_packer(self.recipe, number, self.base.layout)
+        packer = self.reading(number).packer(lambda refusal: None)
         found = []
-        for _ in range(count):
+        for key in islice(iter(packer.mixture.next_key, None), count):
             try:
-                found.append(packer.lay(packer.mixture.next_key()))
+                found.append(packer.lay(key))
             except DataError as error:
                 self.bad.append(str(error))
         if not found:
@@ -141,9 +142,13 @@ class Subject:
                     weight.add_(torch.randn(weight.shape, generator=generator) * spread)
         return model.eval()
 
-    def packer(self, number: int) -> Packer:
-        """The stage's packer over short rows."""
-        return make_packer(self.small, number, self.small.model.layout(self.tokenizer))
+    def reading(self, number: int) -> Reading:
+        """What the stage reads."""
+        return reading(self.recipe, number, self.base.layout)
+
+    def loader(self, number: int) -> Loader:
+        """The stage's loader of short rows, one in a micro-batch."""
+        return Loader(reading(self.small, number, self.small.model.layout(self.tokenizer)), 1)
 
     def packed(self, blind: bool = False) -> tuple[list[LaidOut], Batch]:
         """A row of three samples, with pictures where the data has any and one without."""

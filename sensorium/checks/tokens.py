@@ -14,7 +14,8 @@ from sensorium.checks.subject import Subject
 from sensorium.data.batch import collate
 from sensorium.data.images import open_picture, picture_size
 from sensorium.data.mixture import Mixture
-from sensorium.data.packer import Packer, Quarantine
+from sensorium.data.packer import Packer
+from sensorium.data.quarantine import Refusal
 from sensorium.errors import DataError
 from sensorium.layout import LaidOut, Layout
 from sensorium.objectives.next_token import NextToken
@@ -128,8 +129,10 @@ def nothing_supervised(subject: Subject) -> str:
     """A batch with nothing supervised is refused, as data and as a training step."""
     laid = subject.short[0]
     silent = replace(laid.sample, segments=tuple(replace(s, supervise=False) for s in laid.sample.segments))
-    packer = Packer(Mixture([[silent]], [1.0], 0), subject.base.layout, 10**6, 1, Quarantine(None, 0), False)
-    _refused(packer.next_pack, "the packer took a sample with nothing supervised")
+    refused: list[Refusal] = []
+    packer = Packer(Mixture([[silent]], [1.0], 0, limits=[1]), subject.base.layout, 10**6, 1, refused.append)
+    taken = packer.next_pack()
+    require(taken is None and len(refused) == 1, "the packer took a sample with nothing supervised")
     mute = replace(laid, supervised=np.zeros_like(laid.supervised))
     batch = collate([[mute]], subject.base.layout)
     for number, stage in enumerate(subject.small.stages):

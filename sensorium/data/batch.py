@@ -4,18 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.data.images import open_picture, picture_size
-from sensorium.data.regions import Placed, Regions, seen_through, stack
+from sensorium.data.regions import Placed
+from sensorium.data.row import Row, lay_row
 from sensorium.errors import DataError
 
 if TYPE_CHECKING:
-    from sensorium.layout import LaidOut, Layout, MediaSpan
+    from sensorium.layout import LaidOut, Layout
+
+
+@dataclass(frozen=True)
+class Regions:
+    """The regions of a batch of tiles, a row each. A region is one of every tile that shows its middle."""
+
+    tiles: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    """int64 `[regions]`: the tile's number in the batch"""
+    boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
+    """float32 `[regions, 4]`: left, top, right, bottom in parts of the tile; beyond 0 and 1 where the tile cuts it"""
+    ids: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
+    """int64 `[regions, longest]`: the tokens of its text, -1 behind the end"""
+
+    @classmethod
+    def of(cls, placed: Sequence[Placed]) -> Regions:
+        if not placed:
+            return cls()
+        longest = max(len(one.ids) for one in placed)
+        return cls(
+            torch.tensor([one.tile for one in placed]),
+            torch.tensor([one.box for one in placed]),
+            torch.tensor([one.ids + (-1,) * (longest - len(one.ids)) for one in placed]),
+        )
+
+    def pin_memory(self) -> Regions:
+        return Regions(*(getattr(self, f.name).pin_memory() for f in fields(self)))
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Regions:
+        return Regions(*(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -38,14 +67,48 @@ class Batch:
     """int64 `[tiles]`: each tile's place in its picture"""
     samples: tuple[tuple[str, ...], ...]
     """the names of the samples of each row, for error messages"""
+    keys: tuple[tuple[str, ...], ...] = ()
+    """`source:index` of what was packed into each row: what `sensorium data show` reads again"""
     regions: Regions = field(default_factory=Regions)
     """what is known of parts of the tiles"""
 
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Batch:
+        """Rows of the same length, one below the other; their tiles are numbered through."""
+
+        def stacked(name: str) -> Tensor:
+            return torch.from_numpy(np.stack([getattr(row, name) for row in rows]))
+
+        starts = np.cumsum([0] + [len(row.tiles) for row in rows])
+        regions = [
+            replace(one, tile=one.tile + int(start))
+            for start, row in zip(starts, rows, strict=False)
+            for one in row.regions
+        ]
+        return cls(
+            ids=stacked("ids"),
+            supervised=stacked("supervised"),
+            positions=stacked("positions"),
+            documents=stacked("documents"),
+            media=stacked("media"),
+            tiles=torch.from_numpy(np.concatenate([row.tiles for row in rows])),
+            tile_positions=torch.tensor([at for row in rows for at in row.tile_positions], dtype=torch.int64),
+            samples=tuple(row.samples for row in rows),
+            keys=tuple(row.keys for row in rows),
+            regions=Regions.of(regions),
+        )
+
+    def pinned(self) -> Batch:
+        """In memory from which a GPU can copy while it computes."""
+        return replace(self, **{name: value.pin_memory() for name, value in self._movable()})
+
     def to(self, device: torch.device | str) -> Batch:
-        moved = {
-            f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self) if f.name != "samples"
-        }
-        return replace(self, **moved)
+        there = {name: value.to(device, non_blocking=True) for name, value in self._movable()}
+        return replace(self, **there)
+
+    def _movable(self) -> list[tuple[str, Any]]:
+        found = [(f.name, getattr(self, f.name)) for f in fields(self)]
+        return [(name, value) for name, value in found if isinstance(value, Tensor | Regions)]
 
     def names(self) -> str:
         return ", ".join(name for row in self.samples for name in row)
@@ -61,71 +124,6 @@ def collate(
     length: int | None = None,
     on_bad: Callable[[LaidOut, DataError], None] | None = None,
 ) -> Batch:
-    """Rows of laid-out samples to a batch, padded to `length` (by default to the longest); media are decoded here.
-
-    A sample with a picture that cannot be decoded is told to `on_bad` and left out; without `on_bad` it is an error.
-    """
+    """Rows of laid-out samples to a batch, padded to `length` (by default to the longest): see `lay_row`."""
     length = length or max(sum(len(laid) for laid in row) for row in rows)
-    decoded = [_decode(row, layout, on_bad) for row in rows]
-    shape = (len(rows), length)
-    ids = np.full(shape, layout.tokenizer.pad_id, dtype=np.int64)
-    supervised, media = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    positions, documents = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
-    tiles: list[np.ndarray] = []
-    tile_positions: list[int] = []
-    regions: list[Placed] = []
-    for r, row in enumerate(decoded):
-        start = 0
-        for number, (laid, cut) in enumerate(row, 1):
-            end = start + len(laid)
-            ids[r, start:end], supervised[r, start:end] = laid.ids, laid.supervised
-            positions[r, start:end], documents[r, start:end] = np.arange(len(laid)), number
-            tiles += cut
-            for span in laid.spans:
-                media[r, start + span.start : start + span.start + span.length] = True
-                regions += _regions(span, layout, len(tile_positions))
-                tile_positions += layout.tiling.positions(span.plan)
-            start = end
-    width, height = layout.tiling.input_size
-    stacked = np.concatenate(tiles) if tiles else np.zeros((0, 3, height, width), dtype=np.uint8)
-    return Batch(
-        ids=torch.from_numpy(ids),
-        supervised=torch.from_numpy(supervised),
-        positions=torch.from_numpy(positions),
-        documents=torch.from_numpy(documents),
-        media=torch.from_numpy(media),
-        tiles=torch.from_numpy(stacked),
-        tile_positions=torch.tensor(tile_positions, dtype=torch.int64),
-        samples=tuple(tuple(laid.sample.name for laid, _ in row) for row in decoded),
-        regions=stack(regions),
-    )
-
-
-def _regions(span: MediaSpan, layout: Layout, first: int) -> list[Placed]:
-    """What is known of the parts of a picture whose first tile is number `first`."""
-    if not span.image.regions:
-        return []
-    views = layout.tiling.views(picture_size(span.image.source), span.plan)
-    return [
-        Placed(first + tile, box, layout.tokenizer.encode(region.text))
-        for region in span.image.regions
-        for tile, box in seen_through(views, region)
-    ]
-
-
-def _decode(
-    row: Sequence[LaidOut], layout: Layout, on_bad: Callable[[LaidOut, DataError], None] | None
-) -> list[tuple[LaidOut, list[np.ndarray]]]:
-    """The samples of a row that can be read, each with the tiles of its pictures."""
-    readable = []
-    for laid in row:
-        try:
-            pictures = [open_picture(s.image.source, s.image.id or laid.sample.name) for s in laid.spans]
-        except DataError as error:
-            if on_bad is None:
-                raise
-            on_bad(laid, error)
-            continue
-        cut = [layout.tiling.cut(picture, s.plan) for picture, s in zip(pictures, laid.spans, strict=True)]
-        readable.append((laid, cut))
-    return readable
+    return Batch.of([lay_row(row, layout, length, on_bad) for row in rows])

@@ -13,39 +13,74 @@ from sensorium.sample import Sample
 
 @dataclass(frozen=True)
 class Key:
-    """Where a sample of a run came from; enough to read it again."""
+    """Where a sample of a stage came from; enough to read it again. Written `source:index`."""
 
     source: int
     index: int
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.index}"
 
 
 class Mixture:
     """Draws from sources in proportion to their weights, each shuffled anew every epoch.
 
     The next source is the one that lags most behind its share, so that proportions hold at every length and not only
-    on average; the state is one counter a source. Weights count samples, before packing.
+    on average; the state is two counters a source. Shares are of samples, or `by_tokens`, which `told` adds up.
+
+    Several streams of one seed share nothing and miss nothing: stream `s` of `n` takes every `n`-th place of each
+    source's order, from place `s`.
     """
 
-    def __init__(self, sources: Sequence, weights: Sequence[float], seed: int) -> None:
-        self.sources, self.seed = list(sources), seed
+    def __init__(
+        self,
+        sources: Sequence,
+        weights: Sequence[float],
+        seed: int,
+        stream: int = 0,
+        streams: int = 1,
+        limits: Sequence[int | None] | None = None,
+        by_tokens: bool = False,
+    ) -> None:
+        self.sources, self.seed, self.stream, self.streams = list(sources), seed, stream, streams
         self.weights = [weight / sum(weights) for weight in weights]
+        self.limits = list(limits or [None] * len(self.sources))
         self.drawn = [0] * len(self.sources)
+        self.tokens = [0] * len(self.sources)
+        self.by_tokens = by_tokens
         for number, source in enumerate(self.sources):
             if not len(source):
                 raise DataError(
                     f"data.{number} ({type(source).__name__}) has no samples; check its folder and its filters"
                 )
 
-    def next_key(self) -> Key:
-        total = sum(self.drawn) + 1
-        source = max(range(len(self.sources)), key=lambda i: self.weights[i] * total - self.drawn[i])
-        count, length = self.drawn[source], len(self.sources[source])
+    def next_key(self) -> Key | None:
+        """The key of the next sample, or None if every source has given as many as its limit allows."""
+        left = [i for i in range(len(self.sources)) if not self._spent(i)]
+        if not left:
+            return None
+        taken = self.tokens if self.by_tokens else self.drawn
+        total = sum(taken) + 1
+        source = max(left, key=lambda i: self.weights[i] * total - taken[i])
+        key = Key(source, self._index(source, self.drawn[source]))
         self.drawn[source] += 1
-        epoch, place = divmod(count, length)
-        return Key(source, permuted(place, length, f"{self.seed}/{source}/{epoch}"))
+        return key
+
+    def told(self, key: Key, tokens: int) -> None:
+        """How long a drawn sample is."""
+        self.tokens[key.source] += tokens
 
     def read(self, key: Key) -> Sample:
         return self.sources[key.source][key.index]
+
+    def _spent(self, source: int) -> bool:
+        limit = self.limits[source]
+        return limit is not None and self.drawn[source] * self.streams + self.stream >= limit
+
+    def _index(self, source: int, count: int) -> int:
+        length = len(self.sources[source])
+        epoch, place = divmod(count * self.streams + self.stream, length)
+        return permuted(place, length, f"{self.seed}/{source}/{epoch}")
 
 
 def permuted(place: int, length: int, seed: str) -> int:

@@ -2,129 +2,111 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sensorium.data.batch import Batch, collate
 from sensorium.data.mixture import Key, Mixture
+from sensorium.data.packing import Packing, choose
+from sensorium.data.quarantine import Refusal
 from sensorium.errors import DataError
 
 if TYPE_CHECKING:
     from sensorium.layout import LaidOut, Layout
 
+UNBOUNDED = 1 << 62
 
-class Quarantine:
-    """Bad samples go to a file with their reason and are counted over the whole run; past `limit` the run stops."""
 
-    def __init__(self, file: Path | None, limit: int) -> None:
-        self.file, self.limit = file, limit
-        self.count = len(self._lines())
+@dataclass(frozen=True)
+class Pack:
+    """The samples of a row, and the keys that read them again."""
 
-    def _lines(self) -> list[str]:
-        return self.file.read_text().splitlines() if self.file is not None and self.file.exists() else []
+    laid: list[LaidOut]
+    keys: list[Key]
 
-    def cut_back(self, count: int) -> None:
-        """Forget all but the first `count` samples: a resumed run meets the others again."""
-        self.count = count
-        if self.file is not None:
-            self.file.write_text("".join(line + "\n" for line in self._lines()[:count]))
+    def __len__(self) -> int:
+        return len(self.laid)
 
-    def add(self, source: str, error: DataError, **where: object) -> None:
-        """Note a sample of `source`, found by `where` (its index or its id)."""
-        self.count += 1
-        if self.file is not None:
-            with self.file.open("a") as lines:
-                lines.write(json.dumps({"source": source, **where, "reason": str(error)}) + "\n")
-        if self.count > self.limit:
-            raise DataError(f"{self.count} bad samples, more than the limit of {self.limit}; the last: {error}")
+    def __iter__(self) -> Iterator[LaidOut]:
+        return iter(self.laid)
 
 
 class Packer:
-    """An endless stream of packs of at most `length` tokens.
+    """A stream of packs of at most `length` tokens and at most `tiles` tiles; it ends when the mixture does.
 
     The oldest sample of a look-ahead buffer opens the pack, so none waits for ever; those that fill the rest of it best
-    join. A pack is read back from its keys alone, and the whole state is the mixture's
-    counters and the keys in the buffer.
+    join. A pack is read back from its keys alone, and the whole state is the mixture's counters and the keys in the
+    buffer. Samples that cannot be used are told to `refuse`.
     """
 
     def __init__(
-        self, mixture: Mixture, layout: Layout, length: int, buffer: int, quarantine: Quarantine, blind: bool
+        self,
+        mixture: Mixture,
+        layout: Layout,
+        length: int,
+        buffer: int,
+        refuse: Callable[[Refusal], None],
+        blind: bool = False,
+        tiles: int | None = None,
+        method: Packing = "fullest",
     ) -> None:
         self.mixture, self.layout, self.length, self.buffer = mixture, layout, length, buffer
-        self.quarantine, self.blind = quarantine, blind
+        self.refuse, self.blind = refuse, blind
+        self.tiles = tiles or UNBOUNDED
+        self.method: Packing = method
         self.waiting: list[tuple[Key, LaidOut]] = []
+        self.packs = 0
 
-    def __iter__(self) -> Iterator[list[LaidOut]]:
-        while True:
-            yield self.next_pack()
+    def next_pack(self) -> Pack | None:
+        """The next pack, or None after the last."""
+        if not (self.waiting and self.method.endswith("-decreasing")):
+            self._fill()
+        if not self.waiting:
+            return None
+        items = [(len(laid), laid.tiles) for _, laid in self.waiting]
+        chosen = choose(self.method, items, (self.length, self.tiles))
+        pack = [self.waiting[i] for i in chosen]
+        leaving = set(chosen)
+        self.waiting = [entry for i, entry in enumerate(self.waiting) if i not in leaving]
+        self.packs += 1
+        return Pack([laid for _, laid in pack], [key for key, _ in pack])
 
-    def next_pack(self) -> list[LaidOut]:
-        while len(self.waiting) < self.buffer:
-            key = self.mixture.next_key()
+    def _fill(self) -> None:
+        while len(self.waiting) < self.buffer and (key := self.mixture.next_key()) is not None:
             try:
-                self.waiting.append((key, self.lay(key)))
+                laid = self.lay(key)
             except DataError as error:
-                self.quarantine.add(type(self.mixture.sources[key.source]).__name__, error, index=key.index)
-        first = self.waiting.pop(0)[1]
-        joining = fullest([len(laid) for _, laid in self.waiting], self.length - len(first))
-        pack = [first, *(self.waiting[i][1] for i in joining)]
-        self.waiting = [entry for i, entry in enumerate(self.waiting) if i not in joining]
-        return pack
+                self.refuse(Refusal(type(self.mixture.sources[key.source]).__name__, {"index": key.index}, str(error)))
+                continue
+            self.mixture.told(key, len(laid))
+            self.waiting.append((key, laid))
 
     def lay(self, key: Key) -> LaidOut:
         sample = self.mixture.read(key)
         laid = self.layout(sample.blind() if self.blind else sample)
         if len(laid) > self.length:
             raise DataError(f"{sample.name}: {len(laid)} tokens do not fit a row of {self.length}; raise stage.length")
+        if laid.tiles > self.tiles:
+            raise DataError(f"{sample.name}: {laid.tiles} tiles, more than a row's {self.tiles}; raise stage.tiles")
         if not laid.supervised[1:].any():
             raise DataError(
                 f"{sample.name}: nothing is supervised, so it would teach nothing; set supervise on a segment"
             )
         return laid
 
-    def refuse(self, laid: LaidOut, error: DataError) -> None:
-        """Quarantine a sample whose pictures turned out to be unreadable only when they were decoded."""
-        self.quarantine.add(laid.sample.source, error, id=laid.sample.id)
-
     def state(self) -> dict[str, Any]:
         """A few kilobytes of JSON from which `restore` goes on exactly."""
-        waiting = [[key.source, key.index] for key, _ in self.waiting]
-        return {"drawn": list(self.mixture.drawn), "waiting": waiting, "quarantined": self.quarantine.count}
+        waiting = [number for key, _ in self.waiting for number in (key.source, key.index)]
+        return {
+            "packs": self.packs,
+            "drawn": self.mixture.drawn[:],
+            "tokens": self.mixture.tokens[:],
+            "waiting": waiting,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.mixture.drawn = list(state["drawn"])
-        self.quarantine.cut_back(state["quarantined"])
-        keys = [Key(source, index) for source, index in state["waiting"]]
+        self.packs = state["packs"]
+        self.mixture.drawn, self.mixture.tokens = list(state["drawn"]), list(state["tokens"])
+        numbers = iter(state["waiting"])
+        keys = [Key(source, index) for source, index in zip(numbers, numbers, strict=True)]
         self.waiting = [(key, self.lay(key)) for key in keys]
-
-
-def fullest(lengths: Sequence[int], room: int) -> list[int]:
-    """The indices of the `lengths` that together fill `room` best; of equally good choices one of early indices.
-
-    Exact: bit `n` of `sums[i]` says whether some of the first `i` lengths add up to `n`.
-    """
-    sums, within = [1], (1 << (room + 1)) - 1
-    for length in lengths:
-        sums.append((sums[-1] | sums[-1] << length) & within)
-    filled, chosen = sums[-1].bit_length() - 1, []
-    for i in range(len(lengths) - 1, -1, -1):
-        if not sums[i] >> filled & 1:
-            chosen.append(i)
-            filled -= lengths[i]
-    return chosen[::-1]
-
-
-class Loader:
-    """Steps of training: `micro_batches` batches of `rows` packs each."""
-
-    def __init__(self, packer: Packer, rows: int, micro_batches: int) -> None:
-        self.packer, self.rows, self.micro_batches = packer, rows, micro_batches
-
-    def next_step(self) -> list[Batch]:
-        return [self._batch() for _ in range(self.micro_batches)]
-
-    def _batch(self) -> Batch:
-        packer = self.packer
-        return collate([packer.next_pack() for _ in range(self.rows)], packer.layout, packer.length, packer.refuse)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sensorium.data.images import open_picture
 from sensorium.data.mixture import Key
+from sensorium.data.quarantine import Refusal, too_many
 from sensorium.errors import DataError
 from sensorium.layout import LaidOut, Layout
 from sensorium.recipe import Recipe, Share, Stage
-from sensorium.training.trainer import make_packer
+from sensorium.training.trainer import reading
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Survey:
     drawn: list[tuple[int, LaidOut]] = field(default_factory=list)
     refused: dict[Refused, None] = field(default_factory=dict)
     """an ordered set: a short source is read more than once"""
+    counted: int = 0
+    """refusals, with repetitions"""
     stopped: str = ""
     """why the run would stop, if it would"""
 
@@ -60,25 +65,32 @@ class Survey:
 def survey(recipe: Recipe, number: int, layout: Layout, packs: int) -> Survey:
     """Read the first packs of stage `number`; needs no weights."""
     found = Survey(recipe.stages[number], labels(recipe.stages[number].data))
-    packer = make_packer(recipe, number, layout)
-    lay = packer.lay
-
-    def noting(key: Key) -> LaidOut:
-        try:
-            found.drawn.append((key.source, lay(key)))
-        except DataError as error:
-            found.refused[Refused(found.labels[key.source], str(key.index), str(error))] = None
-            raise
-        return found.drawn[-1][1]
-
-    packer.lay = noting
+    whole = reading(recipe, number, layout)
+    packers = [whole.packer(partial(_give_up, found, recipe), row, whole.rows) for row in range(whole.rows)]
+    for packer in packers:
+        packer.lay = partial(_noting, found, packer.lay)
     try:
-        for _ in range(packs):
-            found.packs.append(packer.next_pack())
+        while len(found.packs) < packs and (pack := packers[len(found.packs) % whole.rows].next_pack()):
+            found.packs.append(pack.laid)
     except DataError as error:
         found.stopped = str(error)
     _decode(found)
     return found
+
+
+def _noting(found: Survey, lay: Callable[[Key], LaidOut], key: Key) -> LaidOut:
+    try:
+        found.drawn.append((key.source, lay(key)))
+    except DataError as error:
+        found.refused[Refused(found.labels[key.source], str(key.index), str(error))] = None
+        raise
+    return found.drawn[-1][1]
+
+
+def _give_up(found: Survey, recipe: Recipe, refusal: Refusal) -> None:
+    found.counted += 1
+    if found.counted > recipe.max_bad_samples:
+        raise too_many(found.counted, recipe.max_bad_samples, refusal.reason)
 
 
 def _decode(found: Survey) -> None:

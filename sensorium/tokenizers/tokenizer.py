@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
 
@@ -21,12 +22,16 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
         pass
 
     def __init__(self, rust: RustTokenizer, pad_token: str) -> None:
-        self.rust = rust
+        self.rust, self.pad_token = rust, pad_token
         self.plain = RustTokenizer.from_str(rust.to_str())
         self.plain.encode_special_tokens = True
         self.pad_id = self.id_of(pad_token)
         self.encode = lru_cache(maxsize=65_536)(self._encode)
         self.markers = lru_cache(maxsize=1_024)(self._markers)
+
+    def __reduce__(self) -> Any:
+        """Worker processes get what it is made of; the caches stay."""
+        return _again, (type(self), self.rust.to_str(), self.pad_token)
 
     @classmethod
     @abstractmethod
@@ -63,3 +68,7 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
     def decode(self, ids: list[int]) -> str:
         """Ids to text, special tokens left out."""
         return self.rust.decode(ids, skip_special_tokens=True)
+
+
+def _again(kind: type[Tokenizer], rust: str, pad_token: str) -> Tokenizer:
+    return kind(RustTokenizer.from_str(rust), pad_token)

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from sensorium.config import load_yaml
 from sensorium.data.batch import Batch
-from sensorium.data.mixture import Mixture
-from sensorium.data.packer import Loader, Packer, Quarantine
+from sensorium.data.loader import Loader, Reading
+from sensorium.data.quarantine import Quarantine
 from sensorium.encoders.cache import cached_features
 from sensorium.errors import CheckpointError, DataError, TrainingError
 from sensorium.layout import Layout
@@ -44,11 +44,12 @@ def train(
     quiet: bool = False,
     stop_after: int | None = None,
     device: str | None = None,
+    workers: int = 0,
 ) -> Model:
     """Train a recipe into the folder `out` and return the model; `resume` goes on where the last checkpoint stands.
 
     `stop_after` ends the run after so many steps in all, as a kill would: what tests and impatient people use.
-    `device` is by default the GPU, if there is one.
+    `device` is by default the GPU, if there is one. `workers` processes read the data ahead; they change nothing else.
     """
     out = Path(out)
     latest = open_run(recipe, out, resume)
@@ -63,7 +64,7 @@ def train(
         (out / QUARANTINE).unlink(missing_ok=True)
     with Log(out, recipe.name + (" (blind)" if recipe.blind else ""), quiet, state["total_step"]) as log:
         for number in range(state["stage"], len(recipe.stages)):
-            run = StageRun(recipe, number, model, out, data)
+            run = StageRun(recipe, number, model, out, data, workers)
             if latest:
                 run.restore(state, latest)
                 latest = None
@@ -96,7 +97,13 @@ class StageRun:
     """One stage: its data, its optimiser, its loop. `data` is what its checkpoints say of what they are made from."""
 
     def __init__(
-        self, recipe: Recipe, number: int, model: Model, out: Path, data: dict[str, Any] | None = None
+        self,
+        recipe: Recipe,
+        number: int,
+        model: Model,
+        out: Path,
+        data: dict[str, Any] | None = None,
+        workers: int = 0,
     ) -> None:
         self.recipe, self.number, self.model, self.out, self.data = recipe, number, model, out, data
         self.stage: Stage = recipe.stages[number]
@@ -107,9 +114,15 @@ class StageRun:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.lanes: Lanes | None = None
         self.objective: Objective = self.stage.objective.build()
-        self.packer = make_packer(recipe, number, model.layout, out)
-        micro_rows = self.stage.micro_rows or self.stage.rows
-        self.loader = Loader(self.packer, micro_rows, self.stage.rows // micro_rows)
+        self.quarantine = Quarantine(out / QUARANTINE, recipe.max_bad_samples)
+        self.loader = Loader(
+            reading(recipe, number, model.layout),
+            self.stage.micro_rows or self.stage.rows,
+            self.quarantine,
+            number,
+            workers,
+            pinned=self.device.type == "cuda",
+        )
         self.step = 0
 
     def restore(self, state: dict[str, Any], folder: Path) -> None:
@@ -117,7 +130,7 @@ class StageRun:
         if state["trainable"] != self.trainable:
             raise CheckpointError(f"{folder}: its trainable parameters are not those of stage '{self.stage.name}'")
         self.step = state["step"]
-        self.packer.restore(state["data"])
+        self.loader.restore(state["data"])
         checkpoint.restore_optimiser(self.optimiser, checkpoint.read_tensors(folder / checkpoint.OPTIMISER))
 
     def go(self, log: Log, state: dict[str, Any], stop_after: int | None) -> bool:
@@ -142,7 +155,7 @@ class StageRun:
     def edit(self) -> None:
         """Rewrite the model as the stage wants it, with a stream of the stage's data that costs the stage none."""
         for config in self.stage.edits:
-            loader = Loader(make_packer(self.recipe, self.number, self.model.layout), self.stage.rows, 1)
+            loader = Loader(self.loader.reading, self.stage.rows)
             with autocast(self.dtype, self.device):
                 config.build()(self.model, chain.from_iterable(iter(loader.next_step, None)))
 
@@ -157,6 +170,7 @@ class StageRun:
                 )
             if self.stage.lanes > 1 and self.device.type == "cpu":
                 self.lanes = stack.enter_context(lanes(self.stage.lanes))
+            stack.callback(self.loader.close)
             try:
                 yield
             finally:
@@ -189,7 +203,7 @@ class StageRun:
             "packing_efficiency": real / self.stage.tokens_per_step,
             "data_seconds": loaded - started,
             "seconds": seconds,
-            "bad_samples": self.packer.quarantine.count,
+            "bad_samples": self.quarantine.count,
         }
 
     def accumulate(self, batches: list[Batch]) -> tuple[float, int]:
@@ -239,7 +253,7 @@ class StageRun:
             "stage": self.number,
             "step": self.step,
             "total_step": total_step,
-            "data": self.packer.state(),
+            "data": self.loader.state(),
             "trainable": self.trainable,
         }
 
@@ -253,13 +267,21 @@ class StageRun:
             shutil.rmtree(old)
 
 
-def make_packer(recipe: Recipe, number: int, layout: Layout, out: Path | None = None) -> Packer:
-    """The stage's stream of packs; its order depends on the recipe's seed, the stage and nothing else."""
+def reading(recipe: Recipe, number: int, layout: Layout) -> Reading:
+    """Which rows a stage reads; their order depends on the recipe's seed, the stage and nothing else."""
     stage = recipe.stages[number]
-    mixture = Mixture(
-        [share.source.build() for share in stage.data],
-        [share.weight for share in stage.data],
+    return Reading(
+        stage.data,
         recipe.mixture_seed(number),
+        layout,
+        stage.rows,
+        stage.length,
+        stage.buffer,
+        stage.tiles,
+        stage.packing,
+        stage.balance == "tokens",
+        stage.temperature,
+        stage.isolated,
+        recipe.blind,
+        recipe.max_bad_samples,
     )
-    quarantine = Quarantine(out / QUARANTINE if out else None, recipe.max_bad_samples)
-    return Packer(mixture, layout, stage.length, stage.buffer, quarantine, recipe.blind)

@@ -1,0 +1,106 @@
+"""A packed row: several laid-out samples side by side, their pictures decoded and cut. It needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sensorium.data.images import open_picture
+from sensorium.data.regions import Placed, seen_through
+from sensorium.errors import DataError
+
+if TYPE_CHECKING:
+    from sensorium.layout import LaidOut, Layout, MediaSpan
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence. Its samples are numbered from 1 and cannot see each other."""
+
+    ids: np.ndarray
+    """int64 `[tokens]`"""
+    supervised: np.ndarray
+    """bool `[tokens]`"""
+    positions: np.ndarray
+    """int64 `[tokens]`, from 0 in each sample"""
+    documents: np.ndarray
+    """int64 `[tokens]`: the number of the sample; 0 is padding"""
+    media: np.ndarray
+    """bool `[tokens]`"""
+    tiles: np.ndarray
+    """uint8 `[tiles, 3, height, width]`"""
+    tile_positions: tuple[int, ...]
+    regions: tuple[Placed, ...]
+    """numbered by the tiles of the row"""
+    samples: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    """`source:index` of all that was packed, from which the row can be read again"""
+
+
+def lay_row(
+    row: Sequence[LaidOut],
+    layout: Layout,
+    length: int,
+    on_bad: Callable[[LaidOut, DataError], None] | None = None,
+    isolated: bool = True,
+) -> Row:
+    """Decode the pictures of a row's samples, and place all in a sequence of `length` tokens.
+
+    A sample with a picture that cannot be decoded is told to `on_bad` and left out; without `on_bad` it is an error.
+    Samples that are not `isolated` follow each other as if they were one.
+    """
+    ids = np.full(length, layout.tokenizer.pad_id, dtype=np.int64)
+    supervised, media = np.zeros(length, dtype=bool), np.zeros(length, dtype=bool)
+    positions, documents = np.zeros(length, dtype=np.int64), np.zeros(length, dtype=np.int64)
+    width, height = layout.tiling.input_size
+    tiles = [np.zeros((0, 3, height, width), dtype=np.uint8)]
+    tile_positions: list[int] = []
+    regions: list[Placed] = []
+    readable = _decode(row, layout, on_bad)
+    start = 0
+    for number, (laid, cut) in enumerate(readable, 1):
+        end = start + len(laid)
+        ids[start:end], supervised[start:end] = laid.ids, laid.supervised
+        positions[start:end] = np.arange(len(laid)) if isolated else np.arange(start, end)
+        documents[start:end] = number if isolated else 1
+        for span, (tiles_of, size) in zip(laid.spans, cut, strict=True):
+            media[start + span.start : start + span.start + span.length] = True
+            regions += _regions(span, layout, size, len(tile_positions))
+            tiles.append(tiles_of)
+            tile_positions += layout.tiling.positions(span.plan)
+        start = end
+    names = tuple(laid.sample.name for laid, _ in readable)
+    stacked, where = np.concatenate(tiles), tuple(tile_positions)
+    return Row(ids, supervised, positions, documents, media, stacked, where, tuple(regions), names)
+
+
+def _regions(span: MediaSpan, layout: Layout, size: tuple[int, int], first: int) -> list[Placed]:
+    """What is known of the parts of a picture of `size` whose first tile is number `first`."""
+    views = layout.tiling.views(size, span.plan) if span.image.regions else []
+    return [
+        Placed(first + tile, box, layout.tokenizer.encode(region.text))
+        for region in span.image.regions
+        for tile, box in seen_through(views, region)
+    ]
+
+
+def _decode(
+    row: Sequence[LaidOut], layout: Layout, on_bad: Callable[[LaidOut, DataError], None] | None
+) -> list[tuple[LaidOut, list[tuple[np.ndarray, tuple[int, int]]]]]:
+    """The samples of a row that can be read, each with the tiles and the size of each of its pictures."""
+    readable = []
+    for laid in row:
+        try:
+            pictures = [open_picture(s.image.source, s.image.id or laid.sample.name) for s in laid.spans]
+        except DataError as error:
+            if on_bad is None:
+                raise
+            on_bad(laid, error)
+            continue
+        plans = (span.plan for span in laid.spans)
+        cut = [(layout.tiling.cut(one, plan), one.size) for one, plan in zip(pictures, plans, strict=True)]
+        readable.append((laid, cut))
+    return readable

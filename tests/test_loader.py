@@ -1,0 +1,200 @@
+"""The loader: the same rows whoever reads them, from any state on, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from toy import toy_model, toy_recipe
+
+from sensorium.data.batch import Batch
+from sensorium.data.loader import Loader, Rank, Reading, Stream
+from sensorium.data.quarantine import Quarantine
+from sensorium.errors import DataError
+from sensorium.training.trainer import reading, train
+
+TENSORS = [field.name for field in fields(Batch) if field.name not in ("samples", "keys", "regions")]
+
+
+def toy_reading(*changes: str) -> Reading:
+    return reading(toy_recipe(*changes), 0, toy_model().layout)
+
+
+def rows_of(loader: Loader, steps: int) -> list[list[tuple[str, ...]]]:
+    """The keys of each row of each step."""
+    return [[keys for batch in loader.next_step() for keys in batch.keys] for _ in range(steps)]
+
+
+def same(ours: list[Batch], theirs: list[Batch]) -> bool:
+    alike = [a.samples == b.samples and a.keys == b.keys for a, b in zip(ours, theirs, strict=True)]
+    return all(alike) and all(
+        torch.equal(getattr(a, name), getattr(b, name)) for a, b in zip(ours, theirs, strict=True) for name in TENSORS
+    )
+
+
+def random_reading(dice: random.Random) -> Reading:
+    shares = [
+        {
+            "source": {"type": "toy", "samples": dice.randrange(5, 60), "broken": dice.sample(range(60), 3)},
+            "weight": dice.choice([0.3, 1, 2]),
+        }
+        for _ in range(dice.randrange(1, 4))
+    ]
+    changes = {
+        "rows": dice.choice([2, 4, 8]),
+        "micro_rows": 1,
+        "buffer": dice.choice([1, 3, 16]),
+        "length": dice.choice([96, 128]),
+        "packing": dice.choice(["fullest", "first-fit", "first-fit-decreasing", "best-fit-decreasing"]),
+        "tiles": dice.choice([None, 6]),
+        "balance": dice.choice(["samples", "tokens"]),
+        "temperature": dice.choice([None, 1.0, 3.0]),
+    }
+    assignments = [f"stages.0.{key}={json.dumps(value)}" for key, value in changes.items()]
+    return toy_reading(f"seed={dice.randrange(1000)}", f"stages.0.data={json.dumps(shares)}", *assignments)
+
+
+@pytest.mark.parametrize("case", range(200))
+def test_interrupted_anywhere_and_resumed_by_other_ranks_it_goes_on_with_the_same_rows(case: int) -> None:
+    """Elastic: saved by some ranks at some step, gone on by others; the order of the whole stays what it was."""
+    dice = random.Random(case)
+    whole = random_reading(dice)
+    before, after = dice.randrange(5), dice.randrange(1, 4)
+    wanted = rows_of(Loader(whole, 1), before + after)
+    possible = [n for n in (1, 2, 4, 8) if whole.rows % n == 0]
+    state: dict[str, Any] = {}
+    found: list[list[Any]] = [[] for _ in range(before + after)]
+    for ranks, first, steps in ((dice.choice(possible), 0, before), (dice.choice(possible), before, after)):
+        together = {}
+        for rank in range(ranks):
+            loader = Loader(whole, 1, rank=Rank(rank, ranks))
+            loader.restore(json.loads(json.dumps(state)))
+            for step, rows in enumerate(rows_of(loader, steps), first):
+                found[step] += rows
+            together |= loader.state()
+        state = together
+    assert found == wanted
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_change_nothing(workers: int) -> None:
+    whole = toy_reading("stages.0.rows=4", "stages.0.data.0.source.broken=[3, 5]")
+    here, there = Loader(whole, 2), Loader(whole, 2, workers=workers)
+    try:
+        steps = [(here.next_step(), there.next_step()) for _ in range(5)]
+        assert all(same(*step) for step in steps)
+        state = there.state()
+        assert state == here.state()
+        there.restore(json.loads(json.dumps(state)))
+        assert same(here.next_step(), there.next_step())
+    finally:
+        there.close()
+
+
+def test_refusals_are_written_where_they_were_met_and_forgotten_by_who_will_meet_them_again(tmp_path: Path) -> None:
+    whole = toy_reading("stages.0.rows=4", f"stages.0.data.0.source.broken={list(range(0, 60, 4))}")
+    loader = Loader(whole, 4, Quarantine(tmp_path / "straight.jsonl", 10**6), stage=1)
+    for _ in range(6):
+        loader.next_step()
+    straight = (tmp_path / "straight.jsonl").read_text().splitlines()
+    assert straight
+    assert {"stage", "row", "pack", "index", "reason", "source"} == set(json.loads(straight[0]))
+    (tmp_path / "broken.jsonl").write_text('{"stage": 0, "row": 0, "pack": 9, "reason": "of the stage before"}\n')
+    loader = Loader(whole, 4, Quarantine(tmp_path / "broken.jsonl", 10**6), stage=1, workers=2)
+    for _ in range(3):
+        loader.next_step()
+    state = loader.state()
+    loader.next_step()  # what a kill loses
+    loader.restore(state)
+    for _ in range(3):
+        loader.next_step()
+    loader.close()
+    assert (tmp_path / "broken.jsonl").read_text().splitlines()[1:] == straight
+
+
+def test_read_and_refused_are_all_there_are() -> None:
+    whole = toy_reading("stages.0.rows=2", "stages.0.data.0.repeats=1", "stages.0.data.0.source.broken=[1, 2, 7]")
+    read, refused = [], []
+    for stream in (Stream(whole, row) for row in range(2)):
+        while (packed := stream.next_row()).row is not None:
+            read += packed.row.keys
+            refused += packed.refused
+        refused += packed.refused
+    assert len(set(read)) == len(read) == 60 - 3
+    assert sorted(one.where["index"] for one in refused) == [1, 2, 7]
+
+
+def test_shares_of_tokens() -> None:
+    """Two sources of unlike lengths get like shares of the tokens."""
+    long = "[{source: {type: toy, words: 12}}, {source: {type: toy, words: 1}, weight: 1}]"
+    whole = toy_reading(f"stages.0.data={long}", "stages.0.balance=tokens", "stages.0.rows=1")
+    packer = whole.packer(lambda refusal: None)
+    for _ in range(60):
+        packer.next_pack()
+    tokens = np.array(packer.mixture.tokens)
+    assert abs(tokens[0] / tokens.sum() - 0.5) < 0.02
+    assert packer.mixture.drawn[1] > 1.2 * packer.mixture.drawn[0]
+
+
+@pytest.mark.parametrize(("temperature", "share"), [("null", 0.5), ("1", 0.2), ("2", 1 / 3)])
+def test_temperature_weighs_sources_by_their_size(temperature: str, share: float) -> None:
+    data = "[{source: {type: toy, samples: 10}}, {source: {type: toy, samples: 40}}]"
+    whole = toy_reading(f"stages.0.data={data}", f"stages.0.temperature={temperature}")
+    mixture = whole.mixture()
+    for _ in range(600):
+        mixture.next_key()
+    assert mixture.drawn[0] / 600 == pytest.approx(share, abs=0.005)
+
+
+def test_samples_that_are_not_isolated_run_on() -> None:
+    (batch,) = Loader(toy_reading("stages.0.rows=1", "stages.0.isolated=false"), 1).next_step()
+    real = int((batch.documents > 0).sum())
+    assert len(batch.samples[0]) > 1
+    assert set(batch.documents[0, :real].tolist()) == {1}
+    assert batch.positions[0, :real].tolist() == list(range(real))
+
+
+def test_ranks_that_do_not_divide_the_rows() -> None:
+    with pytest.raises(DataError, match=r"4 rows cannot be shared by 3 ranks; make stage.rows a multiple"):
+        Loader(toy_reading("stages.0.rows=4"), 1, rank=Rank(0, 3))
+
+
+def test_a_worker_that_dies_is_an_error_and_not_a_hang() -> None:
+    loader = Loader(toy_reading("stages.0.rows=2"), 1, workers=1)
+    loader.next_step()
+    worker = loader._reader.workers[0]  # type: ignore[union-attr]
+    os.kill(worker.process.pid, signal.SIGKILL)
+    with pytest.raises(DataError, match=r"a worker of the loader died \(exit code -9"):
+        rows_of(loader, 50)
+    loader.close()
+
+
+def test_an_error_of_a_worker_is_told_here() -> None:
+    loader = Loader(toy_reading("stages.0.rows=1", "stages.0.data.0.repeats=0.1"), 1, workers=1)
+    with pytest.raises(DataError, match="the data has ended"):
+        rows_of(loader, 50)
+    loader.close()
+
+
+def test_a_worker_waits_when_nobody_reads() -> None:
+    loader = Loader(toy_reading("stages.0.rows=1"), 1, workers=1)
+    loader.next_step()
+    worker = loader._reader.workers[0]  # type: ignore[union-attr]
+    time.sleep(1.0)
+    assert worker.waiting.qsize() <= 2
+    loader.close()
+    assert not worker.process.is_alive()
+
+
+def test_training_with_workers_is_training(tmp_path: Path) -> None:
+    models = [train(toy_recipe(), tmp_path / str(n), quiet=True, workers=n).state_dict() for n in (0, 2)]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
