@@ -16,7 +16,7 @@ from sensorium.tokenizers.bpe import BPE
 
 CORPUS = FactorWorld.Config(), FactorWorld.Config(style="short")
 MODEL = ModelConfig(
-    encoder=ViT.Config(image_size=64, patch_size=8, width=128, depth=0, stem_blocks=1, final_norm=False),
+    encoder=ViT.Config(image_size=64, patch_size=8, width=96, depth=0, stem_blocks=1, final_norm=False),
     connector=Peaks.Config(peaks=6),
     backbone=Decoder.Config(width=96, depth=3, num_heads=4, num_kv_heads=4, mlp_width=256),
     tokenizer=BPE.Config(vocab_size=512, corpus=CORPUS),
@@ -52,7 +52,7 @@ def demo() -> Recipe:
         name="demo",
         summary="A small model from nothing learns to answer about pictures of shapes, in minutes on two cores",
         model=MODEL,
-        stages=(align(steps=900), instruct(steps=2800)),
+        stages=(align(steps=1000), instruct(steps=2600)),
         evaluation=(FactorWorldSuite.Config(world=world(), goals=GOALS),),
     )
 
@@ -86,7 +86,7 @@ def instruct(steps: int, **changes: Any) -> Stage:
     relations = share("chat", 6, objects=(2, 3), questions=("count", "relation", "existence"), turns=5)
     return Stage(
         name="instruct",
-        data=(share("chat", 6), alone, relations, share("short", 1.5)),
+        data=(share("chat", 6), alone, relations, share("short", 3)),
         trainable=("connector", "fusion", "backbone", "head"),
         steps=steps,
         lr=1e-3,
@@ -118,7 +118,7 @@ def demo_anyres() -> Recipe:
         name="demo-anyres",
         summary="The demo on pictures of 128 pixels, cut into tiles of 64",
         model=MODEL.override("tiling=grid"),
-        stages=(align(steps=900, size=(128, 128)), instruct(steps=2600, size=(128, 128))),
+        stages=(align(steps=1000, size=(128, 128)), instruct(steps=2600, size=(128, 128))),
         evaluation=(FactorWorldSuite.Config(world=world(size=(128, 128)), goals=GOALS),),
     )
 
