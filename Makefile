@@ -9,7 +9,7 @@ install: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[hf,report,logs,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[hf,report,logs,data,documents,curation,dev]'
 	touch $@
 
 demo: install

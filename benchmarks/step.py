@@ -23,7 +23,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from sensorium.model import compose
 from sensorium.recipe import find_recipe
-from sensorium.training.trainer import StageRun
+from sensorium.training.stage_run import StageRun
 
 GROUPS = {
     "attention": ("attention",),

@@ -20,7 +20,8 @@ from sensorium.data.batch import Batch
 from sensorium.data.loader import Loader, Rank, Reading, Stream
 from sensorium.data.quarantine import Quarantine
 from sensorium.errors import DataError
-from sensorium.training.trainer import reading, train
+from sensorium.training.stage_run import reading
+from sensorium.training.trainer import train
 
 TENSORS = [field.name for field in fields(Batch) if field.name not in ("samples", "keys", "regions")]
 

@@ -30,7 +30,7 @@ from sensorium.objectives.next_token import NextToken, predicting
 from sensorium.objectives.objective import Loss
 from sensorium.training import checkpoint, progress
 from sensorium.training.optimisation import make_optimiser, set_trainable
-from sensorium.training.trainer import StageRun
+from sensorium.training.stage_run import StageRun
 
 Patch = pytest.MonkeyPatch
 MUTATIONS: list[tuple[str, str, Callable[[Patch], None]]] = []

@@ -20,7 +20,7 @@ from sensorium.data.packing import fullest
 from sensorium.data.quarantine import Refusal
 from sensorium.layout import LaidOut
 from sensorium.sample import Sample
-from sensorium.training.trainer import reading
+from sensorium.training.stage_run import reading
 
 # mixture
 

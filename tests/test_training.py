@@ -28,7 +28,8 @@ from sensorium.training.manifest import made_from, made_with
 from sensorium.training.muon import Muon
 from sensorium.training.optimisation import Together, lr_at, make_optimiser, precision, set_trainable
 from sensorium.training.progress import cut_back
-from sensorium.training.trainer import StageRun, reading, train
+from sensorium.training.stage_run import StageRun, reading
+from sensorium.training.trainer import train
 
 TESTS = Path(__file__).parent
 

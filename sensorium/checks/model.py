@@ -18,7 +18,7 @@ from sensorium.model import Model
 from sensorium.sample import Sample, Text
 from sensorium.training.checkpoint import load_model
 from sensorium.training.optimisation import autocast, precision, set_trainable
-from sensorium.training.trainer import StageRun
+from sensorium.training.stage_run import StageRun
 
 NEW_TOKENS = 8
 

@@ -19,7 +19,8 @@ from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample
 from sensorium.tokenizers.tokenizer import Tokenizer
 from sensorium.training.atomic import write_file
-from sensorium.training.trainer import RECIPE, StageRun, reading
+from sensorium.training.stage_run import StageRun, reading
+from sensorium.training.trainer import RECIPE
 
 LARGE = 20_000_000
 """Models with more parameters are checked with few layers."""

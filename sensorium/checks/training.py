@@ -18,7 +18,8 @@ from sensorium.objectives.next_token import NextToken
 from sensorium.sample import Sample, Text
 from sensorium.training.checkpoint import load_model
 from sensorium.training.progress import LOG
-from sensorium.training.trainer import StageRun, train
+from sensorium.training.stage_run import StageRun
+from sensorium.training.trainer import train
 
 PATIENCE = 200
 """Steps in which one sample must be learnt by heart."""

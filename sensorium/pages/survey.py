@@ -14,7 +14,7 @@ from sensorium.data.quarantine import Refusal, too_many
 from sensorium.errors import DataError
 from sensorium.layout import LaidOut, Layout
 from sensorium.recipe import Recipe, Share, Stage
-from sensorium.training.trainer import reading
+from sensorium.training.stage_run import reading
 
 
 @dataclass(frozen=True)

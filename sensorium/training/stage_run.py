@@ -1,0 +1,228 @@
+"""One stage of a run: its data, its optimiser, its loop, and what goes into its checkpoints."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from sensorium.data.batch import Batch
+from sensorium.data.loader import Loader, Reading
+from sensorium.data.quarantine import Quarantine
+from sensorium.encoders.cache import cached_features
+from sensorium.errors import CheckpointError, DataError, TrainingError
+from sensorium.layout import Layout
+from sensorium.model import Model
+from sensorium.objectives.objective import Objective
+from sensorium.recipe import Recipe, Stage
+from sensorium.training import checkpoint
+from sensorium.training.lanes import Lanes, add_gradients, lanes
+from sensorium.training.optimisation import autocast, lr_at, make_optimiser, precision, set_trainable
+from sensorium.training.progress import Log
+
+QUARANTINE = "quarantine.jsonl"
+
+
+class StageRun:
+    """One stage: its data, its optimiser, its loop. `data` is what its checkpoints say of what they are made from."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        number: int,
+        model: Model,
+        out: Path,
+        data: dict[str, Any] | None = None,
+        workers: int = 0,
+    ) -> None:
+        self.recipe, self.number, self.model, self.out, self.data = recipe, number, model, out, data
+        self.stage: Stage = recipe.stages[number]
+        self.device = model.device
+        self.dtype = precision(self.stage, self.device, model.config.backbone.dim)
+        self.trainable = set_trainable(model, self.stage)
+        self.optimiser = make_optimiser(model, self.stage)
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.lanes: Lanes | None = None
+        self.objective: Objective = self.stage.objective.build()
+        self.quarantine = Quarantine(out / QUARANTINE, recipe.max_bad_samples)
+        self.loader = Loader(
+            reading(recipe, number, model.layout),
+            self.stage.micro_rows or self.stage.rows,
+            self.quarantine,
+            number,
+            workers,
+            pinned=self.device.type == "cuda",
+        )
+        self.step = 0
+
+    def restore(self, state: dict[str, Any], folder: Path) -> None:
+        """Go on from a checkpoint of this stage; the frozen stay frozen."""
+        if state["trainable"] != self.trainable:
+            raise CheckpointError(f"{folder}: its trainable parameters are not those of stage '{self.stage.name}'")
+        self.step = state["step"]
+        self.loader.restore(state["data"])
+        checkpoint.restore_optimiser(self.optimiser, checkpoint.read_tensors(folder / checkpoint.OPTIMISER))
+
+    def go(self, log: Log, state: dict[str, Any], stop_after: int | None) -> bool:
+        """Run to the stage's end; false if `stop_after` came first."""
+        if self.recipe.blind and self.objective.needs_pictures:
+            return True
+        log.stage(self.stage.name, self.stage.steps, self.step)
+        with self.running():
+            if self.step == 0:
+                self.edit()
+            while self.step < self.stage.steps:
+                if stop_after is not None and state["total_step"] >= stop_after:
+                    return False
+                torch.manual_seed(self.recipe.seed * 1_000_003 + state["total_step"])  # dropout, too, can be resumed
+                record = self.one_step()
+                state["total_step"] += 1
+                log.step({"step": state["total_step"], "stage": self.stage.name, **record})
+                if state["total_step"] % self.recipe.save_every == 0:
+                    self.save(state["total_step"])
+        return True
+
+    def edit(self) -> None:
+        """Rewrite the model as the stage wants it, with a stream of the stage's data that costs the stage none."""
+        for config in self.stage.edits:
+            loader = Loader(self.loader.reading, self.stage.rows)
+            with autocast(self.dtype, self.device):
+                config.build()(self.model, chain.from_iterable(iter(loader.next_step, None)))
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """What holds around the steps: the encoder looks features up, and lanes are open, if the stage says so."""
+        where = self.stage.cache_features
+        with ExitStack() as stack:
+            if where:
+                stack.enter_context(
+                    cached_features(self.model.encoder, self.out / "features" if where is True else where)
+                )
+            if self.stage.lanes > 1 and self.device.type == "cpu":
+                self.lanes = stack.enter_context(lanes(self.stage.lanes))
+            stack.callback(self.loader.close)
+            try:
+                yield
+            finally:
+                self.lanes = None
+
+    def one_step(self) -> dict[str, Any]:
+        """One optimiser step over all micro-batches."""
+        started = time.perf_counter()
+        batches = self.loader.next_step()
+        loaded = time.perf_counter()
+        loss, count = self.accumulate(batches)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.stage.clip_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self.diverged(batches, loss, norm)
+        scale = lr_at(self.step, self.stage)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * scale
+        self.optimiser.step(self.lanes)
+        self.optimiser.zero_grad()
+        self.step += 1
+        seconds = time.perf_counter() - started
+        real = sum(batch.real_tokens for batch in batches)
+        return {
+            "loss": loss,
+            "lr": scale * self.stage.lr,
+            "grad_norm": norm,
+            "loss_terms": count,
+            "tokens_per_second": real / seconds,
+            "padded_tokens_per_second": self.stage.tokens_per_step / seconds,
+            "packing_efficiency": real / self.stage.tokens_per_step,
+            "data_seconds": loaded - started,
+            "seconds": seconds,
+            "bad_samples": self.quarantine.count,
+        }
+
+    def accumulate(self, batches: list[Batch]) -> tuple[float, int]:
+        """Add up the gradients of a step's micro-batches; the loss is divided once, by the whole step's count.
+
+        Returns the mean loss and the count; a `DataError` if no token of the step is supervised.
+        """
+        count = sum(self.objective.count(batch) for batch in batches)
+        if not count:
+            names = ", ".join(batch.names() for batch in batches)
+            raise DataError(f"nothing is supervised in the samples {names or '(none)'}; set supervise on a segment")
+        if self.lanes:
+            parts = self.lanes.map(partial(self._gradients, count=count), batches)
+            add_gradients(self.parameters, [gradients for _, gradients in parts])
+            return sum(total for total, _ in parts) / count, count
+        total = sum(self._backward(batch.to(self.device), count) for batch in batches)
+        return total / count, count
+
+    def _backward(self, batch: Batch, count: int) -> float:
+        total = self._total(batch)
+        (total / count).backward()
+        return float(total.detach())
+
+    def _gradients(self, batch: Batch, count: int) -> tuple[float, Sequence[Tensor | None]]:
+        total = self._total(batch)
+        return float(total.detach()), torch.autograd.grad(total / count, self.parameters, allow_unused=True)
+
+    def _total(self, batch: Batch) -> Tensor:
+        with autocast(self.dtype, self.device):
+            return self.objective(self.model, batch).total
+
+    def diverged(self, batches: list[Batch], loss: float, norm: float) -> TrainingError:
+        """What to say of a step whose numbers are not finite; it must change neither weights nor checkpoints."""
+        where = f"stage '{self.stage.name}', step {self.step + 1} of {self.stage.steps}"
+        last = checkpoint.newest_checkpoint(self.out)
+        return TrainingError(
+            f"{where}: the loss is {loss}, the norm of its gradient {norm}; the run stopped before they reached the "
+            f"weights. Lower stages.{self.number}.lr (now {self.stage.lr:g}) and train into another folder; or look at "
+            "the step's samples, with `sensorium inspect` or one by one, correct them, and go on with --resume from "
+            f"{last or 'the start, for there is no checkpoint yet'}. The samples: "
+            + ", ".join(batch.names() for batch in batches)
+        )
+
+    def save(self, total_step: int) -> None:
+        """A checkpoint to go on from; old ones beyond `keep` are removed."""
+        state = {
+            "stage": self.number,
+            "step": self.step,
+            "total_step": total_step,
+            "data": self.loader.state(),
+            "trainable": self.trainable,
+        }
+
+        def extra(folder: Path) -> None:
+            (folder / checkpoint.STATE).write_text(json.dumps(state))
+            save_file(checkpoint.optimiser_tensors(self.optimiser), folder / checkpoint.OPTIMISER)
+
+        checkpoints = self.out / "checkpoints"
+        checkpoint.save_model(self.model, checkpoints / f"step-{total_step}", self.data, extra)
+        for old in sorted(checkpoints.glob("step-*"), key=lambda p: int(p.name[5:]))[: -self.recipe.keep]:
+            shutil.rmtree(old)
+
+
+def reading(recipe: Recipe, number: int, layout: Layout) -> Reading:
+    """Which rows a stage reads; their order depends on the recipe's seed, the stage and nothing else."""
+    stage = recipe.stages[number]
+    return Reading(
+        stage.data,
+        recipe.mixture_seed(number),
+        layout,
+        stage.rows,
+        stage.length,
+        stage.buffer,
+        stage.tiles,
+        stage.packing,
+        stage.balance == "tokens",
+        stage.temperature,
+        stage.isolated,
+        recipe.blind,
+        recipe.max_bad_samples,
+    )
