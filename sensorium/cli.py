@@ -14,7 +14,7 @@ from sensorium.pages.command import Front, Settings, examples
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch loads
 
 app = typer.Typer(cls=Front, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-data = typer.Typer(no_args_is_help=True, help="Get data.")
+data = typer.Typer(no_args_is_help=True, help="Get data, and look at it.")
 app.add_typer(data, name="data")
 
 NAME = typer.Argument(metavar="RECIPE", help="A name from `sensorium recipes`, or a .yaml file.", show_default=False)
@@ -218,6 +218,67 @@ def inspect(
     from sensorium.recipe import find_recipe
 
     print(write_inspection(find_recipe(recipe, *overrides or ()), out, packs=packs))
+
+
+STAGE = typer.Option(metavar="STAGE", help="The name or the number of a stage.")
+
+
+@data.command("show", epilog=examples("sensorium data show demo 0:1234 0:77 --stage instruct --out row.html"))
+def show_rows(
+    recipe: RecipeName,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY", help="SOURCE:INDEX, as errors and batches name them.")],
+    stage: Annotated[str, STAGE] = "0",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("row.html"),
+) -> None:
+    """Write a page with the samples of some keys.
+
+    Every row of a run can be read again from its keys: this shows it as the model saw it, token by token.
+    """
+    from sensorium.pages.keys import write_rows
+    from sensorium.recipe import find_recipe
+
+    print(write_rows(find_recipe(recipe), stage, keys, out))
+
+
+SAMPLES = typer.Option(min=1, help="Samples of each source to read, spread over it.")
+
+
+@data.command(epilog=examples("sensorium data stats demo --stage instruct", "sensorium data stats mine.yaml --json -"))
+def stats(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    stage: Annotated[str, STAGE] = "0",
+    samples: Annotated[int, SAMPLES] = 1000,
+    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="As JSON; - is stdout.")] = None,
+) -> None:
+    """Print figures of a stage's data: lengths, pictures, repetitions, refusals."""
+    from rich.console import Console
+
+    from sensorium.pages.stats import as_json, figures, show_figures
+    from sensorium.recipe import find_recipe
+
+    found = figures(find_recipe(recipe, *overrides or ()), stage, samples)
+    if file is None:
+        show_figures(found, Console())
+    elif str(file) == "-":
+        print(as_json(found))
+    else:
+        file.write_text(as_json(found) + "\n")
+
+
+@data.command(epilog=examples("sensorium data diff old.yaml new.yaml", "sensorium data diff stats.json mine.yaml"))
+def diff(
+    before: Annotated[str, typer.Argument(metavar="A", help="A recipe, or what `data stats --json` wrote.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    stage: Annotated[str, STAGE] = "0",
+    samples: Annotated[int, SAMPLES] = 1000,
+) -> None:
+    """Print what differs between two stages' data: figures, and samples that both have."""
+    from rich.console import Console
+
+    from sensorium.pages.stats import load_figures, show_difference
+
+    show_difference(load_figures(before, stage, samples), load_figures(after, stage, samples), Console())
 
 
 @data.command("fetch-stamps")

@@ -15,6 +15,7 @@ from torch import Tensor
 from sensorium.checks.check import check, require
 from sensorium.checks.subject import Subject
 from sensorium.data.batch import Batch, collate
+from sensorium.data.loader import Rank
 from sensorium.data.packer import Pack, Packer
 from sensorium.errors import DataError
 from sensorium.layout import LaidOut
@@ -81,7 +82,8 @@ def _numbered(batch: Batch, pack: Pack) -> None:
 
 @check("determinism")
 def determinism(subject: Subject) -> str:
-    """The same seed gives the same batches, whatever else the process has drawn, and from a saved state too."""
+    """The same seed gives the same batches, whatever else the process has drawn, from a saved state too, and shared by
+    ranks."""
     for number, stage in enumerate(subject.small.stages):
         first, again, resumed = (subject.loader(number) for _ in range(3))
         batches, state = first.next_step(), json.loads(json.dumps(first.state()))
@@ -90,7 +92,12 @@ def determinism(subject: Subject) -> str:
         _same(batches, again.next_step() + again.next_step(), f"stage '{stage.name}' from the start")
         resumed.restore(state)
         _same(batches[2:], resumed.next_step(), f"stage '{stage.name}' from the state after one step")
-    return "two steps of every stage, from the start and from the state after the first"
+        ranks = [subject.loader(number, Rank(rank, 2)) for rank in range(2)]
+        for rank in ranks:
+            rank.restore(state)
+        shared = [batch for rank in ranks for batch in rank.next_step()]
+        _same(batches[2:], shared, f"stage '{stage.name}' from that state, by two ranks")
+    return "two steps of every stage, from the start, from the state after the first, and shared by two ranks"
 
 
 def _roll_the_global_dice() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from sensorium.data.batch import Batch, collate
-from sensorium.data.loader import Loader, Reading
+from sensorium.data.loader import Loader, Rank, Reading
 from sensorium.errors import DataError
 from sensorium.layout import LaidOut, Layout
 from sensorium.model import PARTS, Model, ModelConfig, compose
@@ -147,9 +147,9 @@ class Subject:
         """What the stage reads."""
         return reading(self.recipe, number, self.base.layout)
 
-    def loader(self, number: int) -> Loader:
+    def loader(self, number: int, rank: Rank = Rank()) -> Loader:  # noqa: B008
         """The stage's loader of short rows, one in a micro-batch."""
-        return Loader(reading(self.small, number, self.small.model.layout(self.tokenizer)), 1)
+        return Loader(reading(self.small, number, self.small.model.layout(self.tokenizer)), 1, rank=rank)
 
     def packed(self, blind: bool = False) -> tuple[list[LaidOut], Batch]:
         """A row of three samples, with pictures where the data has any and one without."""

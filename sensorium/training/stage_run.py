@@ -180,11 +180,12 @@ class StageRun:
         """What to say of a step whose numbers are not finite; it must change neither weights nor checkpoints."""
         where = f"stage '{self.stage.name}', step {self.step + 1} of {self.stage.steps}"
         last = checkpoint.newest_checkpoint(self.out)
+        keys = " ".join(key for batch in batches for row in batch.keys for key in row)
         return TrainingError(
             f"{where}: the loss is {loss}, the norm of its gradient {norm}; the run stopped before they reached the "
             f"weights. Lower stages.{self.number}.lr (now {self.stage.lr:g}) and train into another folder; or look at "
-            "the step's samples, with `sensorium inspect` or one by one, correct them, and go on with --resume from "
-            f"{last or 'the start, for there is no checkpoint yet'}. The samples: "
+            f"the step's samples (`sensorium data show {self.out}/recipe.yaml --stage {self.number} {keys}`), correct "
+            f"them, and go on with --resume from {last or 'the start, for there is no checkpoint yet'}. The samples: "
             + ", ".join(batch.names() for batch in batches)
         )
 
