@@ -3,6 +3,7 @@ that `--help` answers at once."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -279,6 +280,36 @@ def diff(
     from sensorium.pages.stats import load_figures, show_difference
 
     show_difference(load_figures(before, stage, samples), load_figures(after, stage, samples), Console())
+
+
+@data.command(
+    epilog=examples(
+        "sensorium data skills mine.yaml --stage instruct --start runs/aligned --steps 100 --out graph.json"
+    )
+)
+def skills(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The graph and the losses behind it, as JSON.")],
+    stage: Annotated[str, STAGE] = "0",
+    steps: Annotated[int, typer.Option(min=1, help="Steps on each source alone.")] = 100,
+    start: Annotated[Path | None, typer.Option(metavar="CHECKPOINT", help="The model that each begins with.")] = None,
+) -> None:
+    """Learn which source teaches what: the graph of the policy skill-it.
+
+    The stage is trained on each of its sources alone for some steps, and the losses of the policy's targets are
+    compared with those before.
+    """
+    from sensorium.pages.keys import stage_number
+    from sensorium.recipe import find_recipe
+    from sensorium.training.skills import learn_graph
+
+    found = find_recipe(recipe, *overrides or ())
+    number = stage_number(found, stage)
+    learned = learn_graph(found, number, steps, start)
+    out.write_text(json.dumps(learned) + "\n")
+    print(f"stages.{number}.policy.graph={json.dumps(learned['graph'])}")
 
 
 @data.command("fetch-stamps")

@@ -8,11 +8,13 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from sensorium.config import Config, nearest
+from sensorium.data.loader import Balance
 from sensorium.data.packing import Packing
 from sensorium.data.share import Share
 from sensorium.edits.edit import Edit
 from sensorium.model import PARTS
 from sensorium.objectives.objective import Objective
+from sensorium.policies.policy import Policy
 
 
 class Stage(Config):
@@ -61,7 +63,11 @@ class Stage(Config):
     isolated: bool = Field(
         default=True, description="samples of a row cannot see each other; false as Open-Qwen2VL packs (2504.00595)"
     )
-    balance: Literal["samples", "tokens"] = Field(default="samples", description="what weights are shares of")
+    balance: Balance = Field(
+        default="samples",
+        description="what weights are shares of; with rows, each source has as many rows of every step as the others, "
+        "and the loss is the sum of the sources' mean losses by their loss_weight",
+    )
     temperature: float | None = Field(
         default=None,
         gt=0,
@@ -70,6 +76,24 @@ class Stage(Config):
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="auto: bfloat16 where hardware has it"
     )
+
+    policy: Policy.Config | None = Field(default=None, description="how weights follow what has been learned")
+
+    @model_validator(mode="after")
+    def _balanced(self) -> Self:
+        if self.balance != "rows":
+            if uneven := [number for number, share in enumerate(self.data) if share.loss_weight != 1]:
+                raise ValueError(f"data.{uneven[0]}.loss_weight is for balance=rows; set that, or use weight")
+        elif self.rows % len(self.data) or self.rows // len(self.data) % (self.micro_rows or self.rows):
+            raise ValueError(
+                f"balance=rows needs as many rows of each of {len(self.data)} sources, and micro-batches of one "
+                f"source: rows is {self.rows}, micro_rows {self.micro_rows}; change one"
+            )
+        if self.policy is not None:
+            self.policy.check(len(self.data))
+            if self.balance == "rows":
+                raise ValueError("a policy weighs samples or tokens; set balance to one of them, or policy to null")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

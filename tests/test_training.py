@@ -212,7 +212,14 @@ def test_a_step_that_is_not_finite_stops_the_run_and_reaches_nothing(
         with pytest.raises(TrainingError) as caught:
             train(toy_recipe(), tmp_path, quiet=True)
     message = str(caught.value)
-    for words in (what, "stage 'words', step 2 of 6", "stages.1.lr (now 0.003)", "sensorium data show", "step-4", "toy/"):
+    for words in (
+        what,
+        "stage 'words', step 2 of 6",
+        "stages.1.lr (now 0.003)",
+        "sensorium data show",
+        "step-4",
+        "toy/",
+    ):
         assert words in message
     assert all(torch.equal(weight, before[name]) for name, weight in models[-1].state_dict().items())
     assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["step-4"]

@@ -179,8 +179,10 @@ class Subject:
 
 def _shortened(stage: Stage, context: int, steps: int) -> Stage:
     length = min(stage.length, 2 * context)
-    changes = {"steps": steps, "warmup": min(stage.warmup, 1), "length": length, "rows": 2, "micro_rows": 1}
-    changes |= {"buffer": min(stage.buffer, 8), "cache_features": bool(stage.cache_features)}
+    rows = 2 * len(stage.data) if stage.balance == "rows" else 2
+    policy = stage.policy and stage.policy.model_copy(update={"every": 2, "rows": 1})
+    changes = {"steps": steps, "warmup": min(stage.warmup, 1), "length": length, "rows": rows, "micro_rows": 1}
+    changes |= {"buffer": min(stage.buffer, 8), "cache_features": bool(stage.cache_features), "policy": policy}
     changes |= {"edits": tuple(edit.miniature() for edit in stage.edits)}
     return stage.model_copy(update=changes)
 

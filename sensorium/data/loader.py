@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import cycle
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sensorium.data.mixture import Mixture
 from sensorium.data.packer import Packer
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sensorium.data.batch import Batch
     from sensorium.layout import LaidOut, Layout
 
+Balance = Literal["samples", "tokens", "rows"]
 AHEAD = 2
 """Rows that are read ahead for each row of a step, beside the one that is being made."""
 
@@ -44,7 +45,7 @@ class Reading:
     buffer: int
     tiles: int | None = None
     packing: Packing = "fullest"
-    by_tokens: bool = False
+    balance: Balance = "samples"
     temperature: float | None = None
     isolated: bool = True
     blind: bool = False
@@ -61,12 +62,21 @@ class Reading:
 
     def mixture(self, row: int = 0, rows: int = 1) -> Mixture:
         """The samples of a row's stream, or of all; a temperature of 1 weighs sources by their sizes, an infinite one
-        not at all."""
+        not at all. Where the balance is of rows, a row has one source, and like rows are streams of it alone."""
         lengths = [len(source) for source in self.opened]
         power = 1 / self.temperature if self.temperature else 0.0
         weights = [share.weight * length**power for share, length in zip(self.shares, lengths, strict=True)]
         limits = [share.most(length) for share, length in zip(self.shares, lengths, strict=True)]
-        return Mixture(self.opened, weights, self.seed, row, rows, limits, self.by_tokens)
+        if self.balance == "rows" and rows == self.rows:
+            rows = self.rows_each
+            weights = [float(number == row // rows) for number in range(len(weights))]
+            row %= rows
+        return Mixture(self.opened, weights, self.seed, row, rows, limits, self.balance == "tokens")
+
+    @property
+    def rows_each(self) -> int:
+        """Rows of each source where the balance is of rows."""
+        return self.rows // len(self.shares)
 
     def packer(self, refuse: Callable[[Refusal], None], row: int = 0, rows: int = 1) -> Packer:
         return Packer(
@@ -198,6 +208,16 @@ class Loader:
                 or (line["stage"] == self.stage and line["pack"] <= packs.get(line["row"], 0))
             )
         )
+
+    def reweigh(self, weights: Sequence[float]) -> None:
+        """Other proportions of the sources in all rows that are drawn from here on; what waits in buffers stays."""
+        self.close()
+        for row in self.rows:
+            packer = Stream(self.reading, row).packer
+            if row in self.states:
+                packer.restore(self.states[row])
+            packer.mixture.reweigh(weights)
+            self.states[row] = packer.state()
 
     def close(self) -> None:
         """Stop the workers, if there are any."""

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from sensorium.errors import DataError
 from sensorium.sample import Sample
@@ -48,6 +49,7 @@ class Mixture:
         self.drawn = [0] * len(self.sources)
         self.tokens = [0] * len(self.sources)
         self.by_tokens = by_tokens
+        self.since = [0] * len(self.sources)
         for number, source in enumerate(self.sources):
             if not len(source):
                 raise DataError(
@@ -56,15 +58,31 @@ class Mixture:
 
     def next_key(self) -> Key | None:
         """The key of the next sample, or None if every source has given as many as its limit allows."""
-        left = [i for i in range(len(self.sources)) if not self._spent(i)]
+        left = [i for i in range(len(self.sources)) if self.weights[i] and not self._spent(i)]
         if not left:
             return None
-        taken = self.tokens if self.by_tokens else self.drawn
+        taken = [all - before for all, before in zip(self._taken, self.since, strict=True)]
         total = sum(taken) + 1
         source = max(left, key=lambda i: self.weights[i] * total - taken[i])
         key = Key(source, self._index(source, self.drawn[source]))
         self.drawn[source] += 1
         return key
+
+    @property
+    def _taken(self) -> list[int]:
+        return self.tokens if self.by_tokens else self.drawn
+
+    def reweigh(self, weights: Sequence[float]) -> None:
+        """Other proportions from here on; what was drawn before does not count for them."""
+        self.weights = [weight / sum(weights) for weight in weights]
+        self.since = list(self._taken)
+
+    def state(self) -> dict[str, list[float]]:
+        return {"drawn": [*self.drawn], "tokens": [*self.tokens], "weights": [*self.weights], "since": [*self.since]}
+
+    def restore(self, state: dict[str, list[Any]]) -> None:
+        self.drawn, self.tokens = list(state["drawn"]), list(state["tokens"])
+        self.weights, self.since = list(state["weights"]), list(state["since"])
 
     def told(self, key: Key, tokens: int) -> None:
         """How long a drawn sample is."""

@@ -97,16 +97,11 @@ class Packer:
     def state(self) -> dict[str, Any]:
         """A few kilobytes of JSON from which `restore` goes on exactly."""
         waiting = [number for key, _ in self.waiting for number in (key.source, key.index)]
-        return {
-            "packs": self.packs,
-            "drawn": self.mixture.drawn[:],
-            "tokens": self.mixture.tokens[:],
-            "waiting": waiting,
-        }
+        return {"packs": self.packs, "waiting": waiting, **self.mixture.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.packs = state["packs"]
-        self.mixture.drawn, self.mixture.tokens = list(state["drawn"]), list(state["tokens"])
+        self.mixture.restore(state)
         numbers = iter(state["waiting"])
         keys = [Key(source, index) for source, index in zip(numbers, numbers, strict=True)]
         self.waiting = [(key, self.lay(key)) for key in keys]

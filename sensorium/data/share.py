@@ -15,6 +15,9 @@ class Share(Config):
 
     source: Source.Config
     weight: float = Field(default=1.0, gt=0, description="share in the mixture, whatever the source's size")
+    loss_weight: float = Field(
+        default=1.0, gt=0, description="factor of its mean loss where the stage balances rows (M2-omni, 2502.18778)"
+    )
     limit: int | None = Field(default=None, ge=1, description="samples drawn from it in the stage, at most")
     repeats: float | None = Field(default=None, gt=0, description="times that it is gone through, at most")
 

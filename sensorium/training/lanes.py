@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from sensorium.errors import TrainingError
 
-In = TypeVar("In")
 Out = TypeVar("Out")
 
 
@@ -26,10 +25,10 @@ class Lanes:
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.pool = pool
 
-    def map(self, function: Callable[[In], Out], items: Sequence[In]) -> list[Out]:
+    def map(self, function: Callable[..., Out], *items: Sequence[Any]) -> list[Out]:
         """A `TrainingError` if random numbers were drawn: threads draw them in no order that could be repeated."""
         before = torch.get_rng_state()
-        results = list(self.pool.map(function, items))
+        results = list(self.pool.map(function, *items))
         if not torch.equal(before, torch.get_rng_state()):
             raise TrainingError(
                 "random numbers (dropout?) were drawn in lanes, which no run could repeat; set lanes to 1"

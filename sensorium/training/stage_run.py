@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from torch import Tensor
 from sensorium.data.batch import Batch
 from sensorium.data.loader import Loader, Reading
 from sensorium.data.quarantine import Quarantine
+from sensorium.data.share import Share
+from sensorium.data.source import Source
 from sensorium.encoders.cache import cached_features
 from sensorium.errors import CheckpointError, DataError, TrainingError
 from sensorium.layout import Layout
@@ -64,13 +66,15 @@ class StageRun:
             workers,
             pinned=self.device.type == "cuda",
         )
+        self.policy = self.stage.policy.build() if self.stage.policy else None
+        self.rounds: list[list[float]] = []
         self.step = 0
 
     def restore(self, state: dict[str, Any], folder: Path) -> None:
         """Go on from a checkpoint of this stage; the frozen stay frozen."""
         if state["trainable"] != self.trainable:
             raise CheckpointError(f"{folder}: its trainable parameters are not those of stage '{self.stage.name}'")
-        self.step = state["step"]
+        self.step, self.rounds = state["step"], state["rounds"]
         self.loader.restore(state["data"])
         checkpoint.restore_optimiser(self.optimiser, checkpoint.read_tensors(folder / checkpoint.OPTIMISER))
 
@@ -85,13 +89,38 @@ class StageRun:
             while self.step < self.stage.steps:
                 if stop_after is not None and state["total_step"] >= stop_after:
                     return False
+                mixed = self.mix()
                 torch.manual_seed(self.recipe.seed * 1_000_003 + state["total_step"])  # dropout, too, can be resumed
                 record = self.one_step()
                 state["total_step"] += 1
-                log.step({"step": state["total_step"], "stage": self.stage.name, **record})
+                log.step({"step": state["total_step"], "stage": self.stage.name, **record, **mixed})
                 if state["total_step"] % self.recipe.save_every == 0:
                     self.save(state["total_step"])
         return True
+
+    def mix(self) -> dict[str, Any]:
+        """Weigh the sources anew if the policy's time has come; returns what the log is to say of it."""
+        if self.policy is None or self.step % self.policy.config.every:
+            return {}
+        if self.step:
+            self.rounds.append(self.target_losses(self.policy.config.targets, self.policy.config.rows))
+        weights = self.policy.weights([share.weight for share in self.stage.data], self.rounds)
+        self.loader.reweigh(weights)
+        return {"mixture": [weight / sum(weights) for weight in weights], "target_losses": self.rounds[-1:]}
+
+    @torch.no_grad()
+    def target_losses(self, targets: Sequence[Source.Config], rows: int) -> list[float]:
+        """The mean loss on so many rows of each of some sources."""
+        losses = []
+        for target in targets:
+            held_out = replace(self.loader.reading, shares=(Share(source=target),), rows=1, balance="samples")
+            loader, total, count = Loader(held_out, 1), 0.0, 0
+            for batch in chain.from_iterable(loader.next_step() for _ in range(rows)):
+                with autocast(self.dtype, self.device):
+                    loss = self.objective(self.model, batch.to(self.device))
+                total, count = total + float(loss.total), count + loss.count
+            losses.append(total / count)
+        return losses
 
     def edit(self) -> None:
         """Rewrite the model as the stage wants it, with a stream of the stage's data that costs the stage none."""
@@ -156,21 +185,35 @@ class StageRun:
         if not count:
             names = ", ".join(batch.names() for batch in batches)
             raise DataError(f"nothing is supervised in the samples {names or '(none)'}; set supervise on a segment")
+        divisors = self._divisors(batches, count)
         if self.lanes:
-            parts = self.lanes.map(partial(self._gradients, count=count), batches)
+            parts = self.lanes.map(self._gradients, batches, divisors)
             add_gradients(self.parameters, [gradients for _, gradients in parts])
-            return sum(total for total, _ in parts) / count, count
-        total = sum(self._backward(batch.to(self.device), count) for batch in batches)
-        return total / count, count
+            totals = [total for total, _ in parts]
+        else:
+            totals = [self._backward(b.to(self.device), by) for b, by in zip(batches, divisors, strict=True)]
+        if self.stage.balance == "rows":
+            return sum(total / by for total, by in zip(totals, divisors, strict=True)), count
+        return sum(totals) / count, count
 
-    def _backward(self, batch: Batch, count: int) -> float:
+    def _divisors(self, batches: list[Batch], count: int) -> list[float]:
+        """What each micro-batch's loss is divided by: the count of the step, or where each source has rows of its own,
+        that of its source by its loss's weight."""
+        if self.stage.balance != "rows":
+            return [count] * len(batches)
+        each = len(batches) // len(self.stage.data)
+        counts = [self.objective.count(batch) for batch in batches]
+        of_source = [sum(counts[i : i + each]) or 1 for i in range(0, len(batches), each)]
+        return [of_source[i // each] / self.stage.data[i // each].loss_weight for i in range(len(batches))]
+
+    def _backward(self, batch: Batch, by: float) -> float:
         total = self._total(batch)
-        (total / count).backward()
+        (total / by).backward()
         return float(total.detach())
 
-    def _gradients(self, batch: Batch, count: int) -> tuple[float, Sequence[Tensor | None]]:
+    def _gradients(self, batch: Batch, by: float) -> tuple[float, Sequence[Tensor | None]]:
         total = self._total(batch)
-        return float(total.detach()), torch.autograd.grad(total / count, self.parameters, allow_unused=True)
+        return float(total.detach()), torch.autograd.grad(total / by, self.parameters, allow_unused=True)
 
     def _total(self, batch: Batch) -> Tensor:
         with autocast(self.dtype, self.device):
@@ -196,6 +239,7 @@ class StageRun:
             "step": self.step,
             "total_step": total_step,
             "data": self.loader.state(),
+            "rounds": self.rounds,
             "trainable": self.trainable,
         }
 
@@ -221,7 +265,7 @@ def reading(recipe: Recipe, number: int, layout: Layout) -> Reading:
         stage.buffer,
         stage.tiles,
         stage.packing,
-        stage.balance == "tokens",
+        stage.balance,
         stage.temperature,
         stage.isolated,
         recipe.blind,
