@@ -82,8 +82,7 @@ def _numbered(batch: Batch, pack: Pack) -> None:
 
 @check("determinism")
 def determinism(subject: Subject) -> str:
-    """The same seed gives the same batches, whatever else the process has drawn, from a saved state too, and shared by
-    ranks."""
+    """The same seed gives the same batches, whatever else was drawn, from a saved state too, and shared by ranks."""
     for number, stage in enumerate(subject.small.stages):
         first, again, resumed = (subject.loader(number) for _ in range(3))
         batches, state = first.next_step(), json.loads(json.dumps(first.state()))

@@ -58,11 +58,6 @@ class Tiling(Part, family="tiling", package="sensorium.data.tilings"):
         return list(range(plan.tiles))
 
 
-def to_array(picture: PILImage.Image) -> np.ndarray:
-    """RGB picture to uint8 `[3, height, width]`."""
-    return np.asarray(picture, dtype=np.uint8).transpose(2, 0, 1)
-
-
 def divided(view: Box, plan: TilePlan) -> list[Box]:
     """What the tiles of a plan show, row by row, if together they show `view`."""
     left, top, right, bottom = view
@@ -78,11 +73,32 @@ def padded_view(size: tuple[int, int], canvas: tuple[int, int]) -> Box:
     return (1 - wide) / 2, (1 - high) / 2, (1 + wide) / 2, (1 + high) / 2
 
 
-def pad_to(picture: PILImage.Image, size: tuple[int, int], fill: tuple[int, int, int]) -> PILImage.Image:
-    """Shrink or grow to fit inside `size` with the aspect ratio kept, centred on `fill`."""
+def resized(picture: PILImage.Image, size: tuple[int, int]) -> np.ndarray:
+    """uint8 `[height, width, 3]` at `size` (width, height): bicubic and antialiased, as Pillow does it but for rounding
+    (two levels of 255 at most), by torch, whose vectorised code takes a quarter of the time."""
+    array = np.asarray(picture, dtype=np.uint8)
+    if picture.size == size:
+        return array
+    import torch  # not with the module: laying samples out needs no torch, cutting their pictures does
+
+    given = torch.from_numpy(array.copy()).permute(2, 0, 1)[None]
+    made = torch.nn.functional.interpolate(given, size=(size[1], size[0]), mode="bicubic", antialias=True)
+    return made[0].permute(1, 2, 0).numpy()
+
+
+def pad_to(picture: PILImage.Image, size: tuple[int, int], fill: tuple[int, int, int]) -> np.ndarray:
+    """uint8 `[height, width, 3]`: made to fit inside `size` with the aspect ratio kept, centred on `fill`."""
     scale = min(size[0] / picture.width, size[1] / picture.height)
-    inner = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    canvas = PILImage.new("RGB", size, fill)
-    resized = picture if inner == picture.size else picture.resize(inner, PILImage.Resampling.BICUBIC)
-    canvas.paste(resized, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    wide, high = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    left, top = (size[0] - wide) // 2, (size[1] - high) // 2
+    canvas = np.empty((size[1], size[0], 3), dtype=np.uint8)
+    canvas[:] = fill
+    canvas[top : top + high, left : left + wide] = resized(picture, (wide, high))
     return canvas
+
+
+def to_tiles(canvas: np.ndarray, rows: int = 1, columns: int = 1) -> np.ndarray:
+    """uint8 `[height, width, 3]` to `[rows * columns, 3, height / rows, width / columns]`, row by row."""
+    height, width, _ = canvas.shape
+    tiles = canvas.reshape(rows, height // rows, columns, width // columns, 3).transpose(0, 2, 4, 1, 3)
+    return tiles.reshape(rows * columns, 3, height // rows, width // columns)

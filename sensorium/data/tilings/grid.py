@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image as PILImage
 from pydantic import Field
 
-from sensorium.data.tiling import Box, TilePlan, Tiling, divided, pad_to, padded_view, to_array
+from sensorium.data.tiling import Box, TilePlan, Tiling, divided, pad_to, padded_view, to_tiles
 
 
 class Grid(Tiling, name="grid"):
@@ -43,12 +43,11 @@ class Grid(Tiling, name="grid"):
 
     def cut(self, picture: PILImage.Image, plan: TilePlan) -> np.ndarray:
         width, height = self.input_size
-        whole = pad_to(picture, self.input_size, self.config.fill)
+        whole = to_tiles(pad_to(picture, self.input_size, self.config.fill))
         if not plan.thumbnail:
-            return to_array(whole)[None]
-        canvas = to_array(pad_to(picture, (width * plan.columns, height * plan.rows), self.config.fill))
-        tiles = canvas.reshape(3, plan.rows, height, plan.columns, width).transpose(1, 3, 0, 2, 4)
-        return np.concatenate([to_array(whole)[None], tiles.reshape(-1, 3, height, width)])
+            return whole
+        canvas = pad_to(picture, (width * plan.columns, height * plan.rows), self.config.fill)
+        return np.concatenate([whole, to_tiles(canvas, plan.rows, plan.columns)])
 
     def views(self, size: tuple[int, int], plan: TilePlan) -> list[Box]:
         whole = padded_view(size, self.input_size)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image as PILImage
 
-from sensorium.data.tiling import Box, TilePlan, Tiling, pad_to, padded_view, to_array
+from sensorium.data.tiling import Box, TilePlan, Tiling, pad_to, padded_view, resized, to_tiles
 
 
 class Whole(Tiling, name="whole"):
@@ -23,9 +23,17 @@ class Whole(Tiling, name="whole"):
         return TilePlan()
 
     def cut(self, picture: PILImage.Image, plan: TilePlan) -> np.ndarray:
-        if picture.size != self.input_size:
-            picture = self._fit(picture)
-        return to_array(picture)[None]
+        if self.config.fit == "pad":
+            return to_tiles(pad_to(picture, self.input_size, self.config.fill))
+        if self.config.fit == "stretch":
+            return to_tiles(resized(picture, self.input_size))
+        width, height = self.input_size
+        scale = max(width / picture.width, height / picture.height)
+        larger = resized(
+            picture, (max(width, round(picture.width * scale)), max(height, round(picture.height * scale)))
+        )
+        top, left = (larger.shape[0] - height) // 2, (larger.shape[1] - width) // 2
+        return to_tiles(larger[top : top + height, left : left + width])
 
     def views(self, size: tuple[int, int], plan: TilePlan) -> list[Box]:
         if self.config.fit == "pad":
@@ -35,10 +43,3 @@ class Whole(Tiling, name="whole"):
         scale = min(size[0] / self.input_size[0], size[1] / self.input_size[1])
         wide, high = (self.input_size[side] * scale / size[side] for side in (0, 1))
         return [((1 - wide) / 2, (1 - high) / 2, (1 + wide) / 2, (1 + high) / 2)]
-
-    def _fit(self, picture: PILImage.Image) -> PILImage.Image:
-        if self.config.fit == "pad":
-            return pad_to(picture, self.input_size, self.config.fill)
-        ((left, top, right, bottom),) = self.views(picture.size, TilePlan())
-        box = left * picture.width, top * picture.height, right * picture.width, bottom * picture.height
-        return picture.resize(self.input_size, PILImage.Resampling.BICUBIC, box=box)
