@@ -1,15 +1,16 @@
-"""Folders of data: where they are, and which files in them may be read."""
+"""Folders of data: where they are, and which files in them say what samples there are."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from sensorium.config import Config
+from sensorium.data.files import Folder, Stored, is_address
 from sensorium.data.source import Source
 from sensorium.errors import DataError
 
@@ -18,26 +19,41 @@ ENVIRONMENT = "SENSORIUM_DATA"
 EDGE = 65_536
 """Bytes of each end of a file that its fingerprint depends on."""
 
+Address = Annotated[str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, Path) else value)]
+"""A path on this machine, or an address such as s3://bucket/folder."""
 C = TypeVar("C", bound=Config)
 
 
 class FolderConfig(Source.Config):
     """Base of the configs of sources that read a folder."""
 
-    folder: Path = Field(description=f"absolute, or relative to root, to ${ENVIRONMENT} or to where you are")
-    root: Path | None = Field(default=None, description="the recipe's `data`, which is written here")
+    folder: Address = Field(
+        min_length=1,
+        description=f"absolute, or relative to root, to ${ENVIRONMENT} or to where you are; or an address that fsspec "
+        "reads, such as s3://bucket/folder",
+    )
+    root: Address | None = Field(default=None, description="the recipe's `data`, which is written here")
     hint: str = Field(default="", description="what to do when the folder is not there")
 
-    def place(self) -> Path:
-        """The folder as an existing path; a `DataError` that says how to get it if there is none."""
-        root = self.root or os.environ.get(ENVIRONMENT) or Path()
+    def place(self) -> Folder:
+        """Where the folder is; a `DataError` that says how to get it if it should be on this machine and is not."""
+        root = self.root or os.environ.get(ENVIRONMENT) or ""
+        if is_address(self.folder):
+            return Folder(self.folder.rstrip("/"))
+        if is_address(root):
+            return Folder(f"{root.rstrip('/')}/{self.folder.rstrip('/')}")
         folder = (Path(root) / self.folder).expanduser()
         if folder.is_dir():
-            return folder
+            return Folder(folder)
         fix = f"give the folder that holds '{self.folder}' as data=FOLDER or in ${ENVIRONMENT}"
         raise DataError(f"{folder}: no such folder; {fix}{'; ' + self.hint if self.hint else ''}")
 
-    def files(self) -> list[Path]:
+    @property
+    def title(self) -> str:
+        """What samples say they come from: the folder's own name."""
+        return Path(self.folder).name
+
+    def files(self) -> list[Stored]:
         """The files that say what samples there are, in order."""
         return []
 
@@ -47,16 +63,14 @@ class FolderConfig(Source.Config):
         files."""
         digest = hashlib.sha256()
         for file in (files := self.files()):
-            size = file.stat().st_size
-            digest.update(f"{file.name}\0{size}\0".encode())
-            with file.open("rb") as opened:
-                digest.update(opened.read(EDGE))
-                opened.seek(max(0, size - EDGE))
-                digest.update(opened.read(EDGE))
+            size, _ = file.stamp()
+            digest.update(f"{file.title}\0{size}\0".encode())
+            digest.update(file.read(EDGE))
+            digest.update(Stored(file.file, offset=max(0, size - EDGE)).read(EDGE))
         return digest.hexdigest() if files else None
 
 
-def rooted(config: C, root: Path) -> C:
+def rooted(config: C, root: str) -> C:
     """The config with `root` written into every source in it that reads a folder, at any depth."""
     changed = {name: _rooted(getattr(config, name), root) for name in type(config).model_fields}
     if isinstance(config, FolderConfig):
@@ -64,19 +78,9 @@ def rooted(config: C, root: Path) -> C:
     return config.model_copy(update=changed)
 
 
-def _rooted(value: object, root: Path) -> object:
+def _rooted(value: object, root: str) -> object:
     if isinstance(value, Config):
         return rooted(value, root)
     if isinstance(value, tuple | list):
         return type(value)(_rooted(item, root) for item in value)
     return value
-
-
-def inside(folder: Path, relative: str, name: str) -> Path:
-    """The file `relative` of `folder`; a `DataError` that begins with `name` if it climbs out or is not there."""
-    file = folder / relative
-    if not file.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"{name}: the path '{relative}' leads out of {folder}; use a path inside the folder")
-    if not file.is_file():
-        raise DataError(f"{name}: no file {file}; restore it, or remove the line")
-    return file
