@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import tarfile
 from array import array
 from collections.abc import Iterator, Sequence
@@ -71,9 +72,10 @@ def index_tar(file: Stored) -> Arrays:
     endings: dict[str, int] = {}
     numbers, codes, offsets, lengths = (array("q") for _ in range(4))
     for info in _members(file):
-        path = PurePosixPath(info.name)
-        numbers.append(keys.setdefault(str(path.with_suffix("")), len(keys)))
-        codes.append(endings.setdefault(path.suffix, len(endings)))
+        name = info.name if "." not in info.name.split("/") else str(PurePosixPath(info.name))  # ./a is a
+        key, ending = posixpath.splitext(name)
+        numbers.append(keys.setdefault(key, len(keys)))
+        codes.append(endings.setdefault(ending, len(endings)))
         offsets.append(info.offset_data)
         lengths.append(info.size)
     if not keys:
@@ -95,8 +97,7 @@ def _members(file: Stored) -> Iterator[tarfile.TarInfo]:
         with file.stream() as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
             while (info := opened.next()) is not None:
                 opened.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
-                path = PurePosixPath(info.name)
-                if path.is_absolute() or ".." in path.parts or info.issym() or info.islnk():
+                if info.name.startswith("/") or ".." in info.name.split("/") or info.issym() or info.islnk():
                     raise DataError(f"{file}: member '{info.name}' leads out of the archive; remove it")
                 if info.isfile():
                     yield info

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 import numpy as np
@@ -108,11 +109,10 @@ class TableSource(Source):
         groups: list[list[str]] = []
         wanted = np.ones(len(self.table), np.bool_)
         for index in range(len(self.table)):
-            try:
+            own: list[str] = []
+            with suppress(DataError):  # met again when the sample is read
                 record = self.table.read(index, columns)
-                wanted[index] = self.wanted(record)
                 own = self.keys(record)
-            except DataError:
-                own = []
+                wanted[index] = not self.filters or self.wanted(record)
             groups.append(own or [f"place:{index}"])
         return {"shares": np.fromiter(map(share, connected(groups)), np.float64, len(groups)), "wanted": wanted}

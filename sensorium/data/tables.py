@@ -17,6 +17,9 @@ from sensorium.data.records import read_record
 from sensorium.errors import DataError
 
 CHUNK = 1 << 20
+"""Bytes of a JSON list that are read at a time."""
+LARGEST = 1 << 28
+"""Bytes in which an entry of a JSON list must end."""
 
 
 @dataclass(frozen=True)
@@ -167,19 +170,18 @@ def _entries(stream: BinaryIO, file: Stored) -> Iterator[tuple[int, int, int]]:
                 return
             end = decoder.raw_decode(text, start)[1]
             after = _skip(text, end)
-            separator = text[after]
+            if text[after] not in ",]":
+                raise ValueError(f"found {text[after]!r} between entries")
         except (ValueError, IndexError, RecursionError) as error:
             text, gone, place = text[place:], gone + place, 0
-            added = stream.read(max(CHUNK, len(text))).decode("latin-1")
-            if not added:
+            added = stream.read(max(CHUNK, len(text))).decode("latin-1") if len(text) < LARGEST else ""
+            if not added:  # and not because an entry is cut where the text ends
                 raise DataError(f"{file}: not a JSON list, from byte {gone} on ({error}); correct it") from None
             text += added
             continue
-        if separator not in ",]":
-            raise DataError(f"{file}: found {separator!r} at byte {gone + after}; expected a comma or the list's end")
         number += 1
         yield gone + start, end - start, number
-        place = after + (separator == ",")
+        place = after + (text[after] == ",")
 
 
 def _skip(text: str, place: int) -> int:
