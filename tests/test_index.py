@@ -16,7 +16,8 @@ from test_shapes import lines, says, source
 from test_sources import pairs, png, shard
 
 from sensorium.data import index
-from sensorium.data.files import HEADER, Folder, Stored
+from sensorium.data.files import HEADER, Stored
+from sensorium.data.folder import Folder
 from sensorium.data.images import open_picture, picture_size
 from sensorium.data.shards import Shard, Shards
 from sensorium.errors import DataError
@@ -46,7 +47,7 @@ def memory() -> Any:
 
 def test_a_large_index_is_small(tmp_path: Path, cache: Path) -> None:
     """200,000 samples in 20 tar files of equal keys, most of them one file's copies, opened for a second time."""
-    shard(tmp_path / "00.tar", {f"{i:09d}.{ending}": b"x" for i in range(10_000) for ending in ("jpg", "txt")})
+    shard(tmp_path / "00.tar", {f"{i:09d}.jpg": b"x" for i in range(10_000)})
     Shard(Stored(old(tmp_path / "00.tar")))
     (kept,) = cache.iterdir()
     for number in range(1, 20):
@@ -61,14 +62,11 @@ def test_a_large_index_is_small(tmp_path: Path, cache: Path) -> None:
     tracemalloc.stop()
     assert len(shards) == 200_000
     assert own < 500_000, "what a process has of its own; the rest is mapped"
-    assert sum(file.stat().st_size for file in cache.iterdir()) < 60 * 200_000, "bytes a sample"
+    assert sum(file.stat().st_size for file in cache.iterdir()) < 40 * 200_000, "bytes a sample"
     found, place = shards[123_456]
     assert found.file.title == "12.tar"
     assert found.keys[place] == "000003456"
-    assert [(ending, member.read()) for ending, member in found.members(place).items()] == [
-        (".jpg", b"x"),
-        (".txt", b"x"),
-    ]
+    assert found.members(place)[".jpg"].read() == b"x"
 
 
 def test_an_index_is_made_once_and_is_not_another_file_s(tmp_path: Path, cache: Path) -> None:
@@ -86,7 +84,7 @@ def test_an_index_is_made_once_and_is_not_another_file_s(tmp_path: Path, cache: 
     assert (read(), read()) == (1, 2), "of a file that has just changed, nothing is kept"
     old(file)
     assert (read(), read(), read()) == (3, 3, 3)
-    old(file, 2e9 - 1e9 + 1)
+    old(file, 1e9 + 1)
     assert (read(), read()) == (4, 4), "another time"
     file.write_bytes(file.read_bytes() + bytes(512))
     old(file)
@@ -109,7 +107,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch:
 
 
 def test_a_kept_index_reads_what_a_new_one_reads(tmp_path: Path, cache: Path) -> None:
-    members = {"b/ü.PNG": png((1, 2, 3)), "a.json": b"{}", "b/ü.json": b"[]", "a.png": png((3, 2, 1)), "c": b"x"}
+    members = {"b/ü.PNG": png((1, 2, 3)), "a.json": b"{}", "./b/ü.json": b"[]", "a.png": png((3, 2, 1)), "c": b"x"}
     shard(tmp_path / "a.tar", members)
     file = Stored(old(tmp_path / "a.tar"))
     new, kept = Shard(file), Shard(file)

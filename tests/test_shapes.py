@@ -125,7 +125,7 @@ def test_marks_are_where_pictures_stand(folder: Path) -> None:
     at = [Image(folder / f"{i}.png") for i in range(3)]
     said = [at[0], Text("First."), at[1], Text("\nThen "), at[2], Text("?")]
     assert sample.segments == (*said, Text("yes", role="assistant", supervise=True))
-    assert (sample.id, sample.source) == ("line-1", folder.name)
+    assert (sample.id, sample.source) == ("a-line-1", folder.name)
 
 
 def test_typed_parts_columns_and_uris(folder: Path) -> None:
@@ -154,6 +154,11 @@ def test_lists_lines_rows_and_csv_say_the_same(folder: Path) -> None:
     for file in ("b.json", "c.json", "d.parquet"):
         found = source("llava", folder, file=file)
         assert [found[i] for i in (3, 0, 2, 1)] == [want[i] for i in (3, 0, 2, 1)], file
+    unnamed = [
+        source("messages", folder, turns_field="conversations", images_field="image", id_field="no", file=f)
+        for f in ("b.json", "[bc].json")
+    ]
+    assert [unnamed[0][3].id, unnamed[1][3].id, unnamed[1][4].id] == ["b-entry-4", "b-entry-4", "c-entry-1"]
     several = source("llava", folder, file="*.json")
     assert [several[i] for i in range(8)] == want * 2
     (folder / "e.tsv").write_text('id\timage\tcaption\n1\t0.png\t"two\nlines, ""é"""\n\n2\t1.png\tplain\n3\t2.png\n')
@@ -165,20 +170,20 @@ def test_lists_lines_rows_and_csv_say_the_same(folder: Path) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
 def test_entries_are_found_whatever_is_in_memory(chunk: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sensorium.data import tables
+    from sensorium.data import spans
     from sensorium.data.files import Stored
 
-    monkeypatch.setattr(tables, "CHUNK", max(chunk, 1))
+    monkeypatch.setattr(spans, "CHUNK", chunk)
     values = [1.5, 12, 'a]\\"', {"b": [1, {"c": "é"}]}, [], None, "x" * 300, 7]
     raw = json.dumps(values, ensure_ascii=False).encode()
     (folder / "v.json").write_bytes(raw)
-    spans = tables.find_entries(Stored(folder / "v.json"))
-    cut = [raw[o : o + n] for o, n in zip(spans["offsets"].tolist(), spans["lengths"].tolist(), strict=True)]
+    found = spans.find_entries(Stored(folder / "v.json"))
+    cut = [raw[o : o + n] for o, n in zip(found["offsets"].tolist(), found["lengths"].tolist(), strict=True)]
     assert [json.loads(one) for one in cut] == values
     for broken in (raw[:-1], raw.replace(b",", b"", 1), b"[1, oops]"):
         (folder / "v.json").write_bytes(broken)
         with pytest.raises(DataError, match=r"v\.json: not a JSON list, from byte"):
-            tables.find_entries(Stored(folder / "v.json"))
+            spans.find_entries(Stored(folder / "v.json"))
 
 
 def test_files_without_records_are_refused_at_once(folder: Path) -> None:
@@ -256,7 +261,7 @@ def test_ratings_choose_rows_and_texts(folder: Path) -> None:
     found = source("cauldron", folder, least={"r": 3})
     answers = [[s.text for s in found[i].segments if s.supervise] for i in range(len(found))]
     assert answers == [["a0"], ["a0"], ["a1"], ["a0", "a1"]]
-    assert [found[i].id for i in range(4)] == ["row-2", "row-3", "row-4", "row-5"]
+    assert [found[i].id for i in range(4)] == [f"p-row-{n}" for n in (2, 3, 4, 5)]
     assert "bytes" not in str(found[0].meta["record"]["images"]), "pictures are not kept twice"
 
 

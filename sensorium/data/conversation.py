@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sensorium.data.files import Folder
+from sensorium.data.folder import Folder
 from sensorium.data.media import KINDS, Kind, Medium, medium, segment
 from sensorium.data.records import look_up
 from sensorium.data.tables import Record

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -55,7 +53,7 @@ class Stored:
         """The file, opened for reading from its start. Whoever opens it closes it, and meets its `OSError`s."""
         if isinstance(self.file, Path):
             return self.file.open("rb")
-        files, path = _filesystem(self.file)
+        files, path = filesystem(self.file)
         return files.open(path, "rb")
 
     def stamp(self) -> tuple[int, str]:
@@ -65,7 +63,7 @@ class Stored:
             if isinstance(self.file, Path):
                 stat = self.file.stat()
                 return stat.st_size, str(stat.st_mtime_ns) if time.time() - stat.st_mtime > TICK else ""
-            files, path = _filesystem(self.file)
+            files, path = filesystem(self.file)
             known = files.info(path)
         except OSError as error:
             raise DataError(f"{self.file}: cannot be read ({error}); restore the file") from None
@@ -102,78 +100,12 @@ CHANGED = ("ETag", "etag", "LastModified", "last_modified", "Last-Modified", "up
 """What the file systems of fsspec call the time or the version of a file."""
 
 
-@dataclass(frozen=True)
-class Folder:
-    """A folder that a user's own config names. What records say may name files in it, and nothing else."""
-
-    root: Path | str
-    """a path on this machine, or an address such as s3://bucket/folder"""
-
-    @property
-    def name(self) -> str:
-        return PurePosixPath(str(self.root)).name
-
-    def __str__(self) -> str:
-        return str(self.root)
-
-    def inner(self, relative: str) -> Folder:
-        """A folder in this one, as a config names it."""
-        if not relative:
-            return self
-        return Folder(self.root / relative if isinstance(self.root, Path) else f"{self.root}/{relative}")
-
-    def matching(self, pattern: str) -> list[Stored]:
-        """The files whose paths match a pattern such as `*.tar`, by name."""
-        if isinstance(self.root, Path):
-            return [Stored(file) for file in sorted(self.root.glob(pattern)) if file.is_file()]
-        files, path = _filesystem(self.root)
-        root = path.rstrip("/") + "/"
-        found = sorted(str(file) for file in files.glob(root + pattern))
-        return [Stored(f"{self.root}/{file.removeprefix(root)}") for file in found if file.startswith(root)]
-
-    def listing(self) -> list[str]:
-        """The paths in the folder of all files in it and below, in order; hidden ones aside."""
-        if isinstance(self.root, Path):
-            found = [Path(at, name).relative_to(self.root) for at, _, names in os.walk(self.root) for name in names]
-            paths = [PurePosixPath(path) for path in found]
-        else:
-            files, path = _filesystem(self.root)
-            root = path.rstrip("/") + "/"
-            paths = [PurePosixPath(file.removeprefix(root)) for file in files.find(root) if file.startswith(root)]
-        return sorted(str(path) for path in paths if not any(part.startswith(".") for part in path.parts))
-
-    def find(self, relative: str, name: str) -> Stored:
-        """The file that a record names; a `DataError` that begins with `name` if it lies elsewhere or, on this
-        machine, if it is not there. At addresses that shows when it is read: asking would cost as much."""
-        if is_address(relative):
-            raise DataError(f"{name}: '{relative[:99]}' is an address; fetch the file into {self} and name it there")
-        if not isinstance(self.root, Path):
-            path = PurePosixPath(relative)
-            if path.is_absolute() or ".." in path.parts or any(sign in relative for sign in "\\%?#\0"):
-                raise DataError(f"{name}: the path '{relative}' may lead out of {self}; use a plain path inside it")
-            return Stored(f"{self.root}/{relative}")
-        file = self.root / relative
-        try:
-            if not file.resolve().is_relative_to(self._resolved):
-                raise DataError(f"{name}: the path '{relative}' leads out of {self}; use a path inside the folder")
-            there = file.is_file()
-        except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, links in a circle
-            raise DataError(f"{name}: {relative[:99]!r} cannot be a path ({error}); correct it") from None
-        if not there:
-            raise DataError(f"{name}: no file {file}; restore it, or remove the line")
-        return Stored(file)
-
-    @cached_property
-    def _resolved(self) -> Path:
-        return Path(self.root).resolve()
-
-
 def _read(file: Path | str, offset: int, length: int | None) -> bytes:
     if isinstance(file, Path):
         with file.open("rb") as opened:
             opened.seek(offset)
             return opened.read(-1 if length is None else length)
-    files, path = _filesystem(file)
+    files, path = filesystem(file)
     try:
         return files.cat_file(path, start=offset, end=None if length is None else offset + length)
     except OSError:
@@ -182,7 +114,7 @@ def _read(file: Path | str, offset: int, length: int | None) -> bytes:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def _filesystem(address: str) -> tuple[Any, str]:
+def filesystem(address: str) -> tuple[Any, str]:
     """fsspec's file system for an address, which it keeps for each process, and the path there."""
     need("fsspec", "data", f"the address {address}")
     from fsspec.core import url_to_fs

@@ -4,24 +4,94 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, Field
 
 from sensorium.config import Config
-from sensorium.data.files import Folder, Stored, is_address
+from sensorium.data.files import Stored, filesystem, is_address
 from sensorium.data.source import Source
 from sensorium.errors import DataError
 
 ENVIRONMENT = "SENSORIUM_DATA"
 """The environment variable that names the folder of data folders, for recipes whose `data` is not set."""
+HERE = "file://"
+"""An address that is a path on this machine, and is read as such."""
 EDGE = 65_536
 """Bytes of each end of a file that its fingerprint depends on."""
 
 Address = Annotated[str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, Path) else value)]
 """A path on this machine, or an address such as s3://bucket/folder."""
 C = TypeVar("C", bound=Config)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that a user's own config names. What records say may name files in it, and nothing else."""
+
+    root: Path | str
+    """a path on this machine, or an address such as s3://bucket/folder"""
+
+    @property
+    def name(self) -> str:
+        return PurePosixPath(str(self.root)).name
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def inner(self, relative: str) -> Folder:
+        """A folder in this one, as a config names it."""
+        if not relative:
+            return self
+        return Folder(self.root / relative if isinstance(self.root, Path) else f"{self.root}/{relative}")
+
+    def matching(self, pattern: str) -> list[Stored]:
+        """The files whose paths match a pattern such as `*.tar`, by name."""
+        if isinstance(self.root, Path):
+            return [Stored(file) for file in sorted(self.root.glob(pattern)) if file.is_file()]
+        files, path = filesystem(self.root)
+        root = path.rstrip("/") + "/"
+        found = sorted(str(file) for file in files.glob(root + pattern))
+        return [Stored(f"{self.root}/{file.removeprefix(root)}") for file in found if file.startswith(root)]
+
+    def listing(self) -> list[str]:
+        """The paths in the folder of all files in it and below, in order; hidden ones aside."""
+        if isinstance(self.root, Path):
+            found = [Path(at, name).relative_to(self.root) for at, _, names in os.walk(self.root) for name in names]
+            paths = [PurePosixPath(path) for path in found]
+        else:
+            files, path = filesystem(self.root)
+            root = path.rstrip("/") + "/"
+            paths = [PurePosixPath(file.removeprefix(root)) for file in files.find(root) if file.startswith(root)]
+        return sorted(str(path) for path in paths if not any(part.startswith(".") for part in path.parts))
+
+    def find(self, relative: str, name: str) -> Stored:
+        """The file that a record names; a `DataError` that begins with `name` if it lies elsewhere or, on this
+        machine, if it is not there. At addresses that shows when it is read: asking would cost as much."""
+        if is_address(relative):
+            raise DataError(f"{name}: '{relative[:99]}' is an address; fetch the file into {self} and name it there")
+        if not isinstance(self.root, Path):
+            path = PurePosixPath(relative)
+            if path.is_absolute() or ".." in path.parts or any(sign in relative for sign in "\\%?#\0"):
+                raise DataError(f"{name}: the path '{relative}' may lead out of {self}; use a plain path inside it")
+            return Stored(f"{self.root}/{relative}")
+        file = self.root / relative
+        try:
+            if not file.resolve().is_relative_to(self._resolved):
+                raise DataError(f"{name}: the path '{relative}' leads out of {self}; use a path inside the folder")
+            there = file.is_file()
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a zero byte, links in a circle
+            raise DataError(f"{name}: {relative[:99]!r} cannot be a path ({error}); correct it") from None
+        if not there:
+            raise DataError(f"{name}: no file {file}; restore it, or remove the line")
+        return Stored(file)
+
+    @cached_property
+    def _resolved(self) -> Path:
+        return Path(self.root).resolve()
 
 
 class FolderConfig(Source.Config):
@@ -37,12 +107,13 @@ class FolderConfig(Source.Config):
 
     def place(self) -> Folder:
         """Where the folder is; a `DataError` that says how to get it if it should be on this machine and is not."""
-        root = self.root or os.environ.get(ENVIRONMENT) or ""
-        if is_address(self.folder):
-            return Folder(self.folder.rstrip("/"))
+        root = (self.root or os.environ.get(ENVIRONMENT) or "").removeprefix(HERE)
+        named = self.folder.removeprefix(HERE)
+        if is_address(named):
+            return Folder(named.rstrip("/"))
         if is_address(root):
-            return Folder(f"{root.rstrip('/')}/{self.folder.rstrip('/')}")
-        folder = (Path(root) / self.folder).expanduser()
+            return Folder(f"{root.rstrip('/')}/{named.rstrip('/')}")
+        folder = (Path(root) / named).expanduser()
         if folder.is_dir():
             return Folder(folder)
         fix = f"give the folder that holds '{self.folder}' as data=FOLDER or in ${ENVIRONMENT}"

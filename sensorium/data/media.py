@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from sensorium.data.files import Folder, Stored
+from sensorium.data.files import Stored
+from sensorium.data.folder import Folder
 from sensorium.errors import DataError
 from sensorium.sample import Image, Role, Segment
 

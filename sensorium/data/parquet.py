@@ -23,20 +23,23 @@ REMEMBERED = 4
 class Rows(Table):
     """The rows of a parquet file."""
 
-    def __init__(self, file: Stored) -> None:
-        self.file = file
+    def __init__(self, file: Stored, stem: str) -> None:
+        self.file, self.stem = file, stem
         need("pyarrow", "data", str(file))
         self.ends = indexed([file], "row groups", lambda: _row_groups(file))["ends"]
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if len(self.ends) else 0
 
+    def place(self, index: int) -> str:
+        return f"{self.stem}-row-{index + 1}"
+
     def read(self, index: int, columns: tuple[str, ...] | None = None) -> Record:
         number = int(np.searchsorted(self.ends, index, side="right"))
         first = int(self.ends[number - 1]) if number else 0
         name = f"{self.file}, row {index + 1}"
         (fields,) = _group(self, number, columns).slice(index - first, 1).to_pylist()
-        return Record(fields, name, f"row-{index + 1}")
+        return Record(fields, name, self.place(index))
 
 
 @lru_cache(REMEMBERED)

@@ -6,16 +6,18 @@ import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from sensorium.data.files import Folder, Stored
+from sensorium.data.files import Stored
+from sensorium.data.folder import Folder
 from sensorium.data.index import Arrays, indexed
+from sensorium.data.parquet import Rows
 from sensorium.data.records import SplitConfig, chosen, connected, keys, look_up, share, without_bytes
 from sensorium.data.source import Source
-from sensorium.data.tables import Record, Table, open_tables
+from sensorium.data.spans import open_text
+from sensorium.data.tables import Joined, Record, Table
 from sensorium.errors import DataError
 from sensorium.sample import Sample
 
@@ -51,7 +53,6 @@ class TableSource(Source):
     """A sample a record, in the order of the files' names and of the records in them. A record that cannot be read is a
     `DataError` when its sample is, and is in one of the splits all the same."""
 
-    Config: ClassVar[type[TableConfig]] = TableConfig  # type: ignore[misc]
     config: TableConfig
 
     def __init__(self, config: TableConfig) -> None:
@@ -66,7 +67,10 @@ class TableSource(Source):
         """The sample that a record says."""
 
     def open_table(self) -> Table:
-        return open_tables(self.config.files())
+        """The records of the config's files. A `DataError` for one that holds none, or in which they cannot be told
+        apart."""
+        tables = [_open(file, self.folder) for file in self.config.files()]
+        return tables[0] if len(tables) == 1 else Joined(tables)
 
     def wanted(self, record: Record) -> bool:
         """Whether the config's filters leave the record in; only asked if there are `filters`."""
@@ -95,8 +99,8 @@ class TableSource(Source):
         if self.config.split == "all" and not self.filters:
             return range(len(self.table))
         about = self.survey()
-        inside = chosen(len(self.table), [about["shares"]], self.config)
-        return np.flatnonzero(about["wanted"] & np.isin(np.arange(len(self.table)), inside))
+        inside = np.asarray(chosen(len(self.table), [about["shares"]], self.config))
+        return inside[about["wanted"][inside]]
 
     def survey(self) -> Arrays:
         """float64 `shares` `[records]`, on which the split rests, and bool `wanted` `[records]`. All records are read
@@ -114,5 +118,13 @@ class TableSource(Source):
                 record = self.table.read(index, columns)
                 own = self.keys(record)
                 wanted[index] = not self.filters or self.wanted(record)
-            groups.append(own or [f"place:{index}"])
+            groups.append(own or [f"place:{self.table.place(index)}"])
         return {"shares": np.fromiter(map(share, connected(groups)), np.float64, len(groups)), "wanted": wanted}
+
+
+def _open(file: Stored, folder: Folder) -> Table:
+    stem = str(file.file).removeprefix(f"{folder}/").rpartition(".")[0]
+    table = Rows(file, stem) if file.title.endswith(".parquet") else open_text(file, stem)
+    if not len(table):
+        raise DataError(f"{file}: holds no lines; give a file with one JSON object a line, a list, or rows")
+    return table

@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import Field
 
 from sensorium.config import Config as Plain
-from sensorium.data.files import Folder, Stored
+from sensorium.data.files import Stored
+from sensorium.data.folder import Folder
 from sensorium.data.index import Texts
 from sensorium.data.media import ENDINGS, read_text, segment
 from sensorium.data.records import SplitConfig, chosen, share

@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from sensorium.data.files import Folder, Stored
+from sensorium.data.files import Stored
+from sensorium.data.folder import Folder
 from sensorium.data.index import Texts
 from sensorium.data.media import ENDINGS, read_text
 from sensorium.data.sources.jsonl import JSONLines
@@ -57,10 +58,13 @@ class Listing(Table):
     def __len__(self) -> int:
         return len(self.paths)
 
+    def place(self, index: int) -> str:
+        return str(PurePosixPath(self.paths[index]).with_suffix(""))
+
     def read(self, index: int, columns: tuple[str, ...] | None = None) -> Record:
         path = PurePosixPath(self.paths[index])
         name, words = f"{self.folder}/{path}", " ".join(re.split(r"[\W_]+", path.stem)).strip()
         fields = {"image": str(path), "name": words, "folder": path.parent.name, "caption": words}
         if self.beside and (columns is None or "caption" in columns):
             fields["caption"] = read_text(self.folder.find(str(path.with_suffix(".txt")), name))
-        return Record(fields, name, str(path.with_suffix("")))
+        return Record(fields, name, self.place(index))
