@@ -95,6 +95,7 @@ def test_examples_read_as_the_page_says(name: str, tmp_path: Path) -> None:
 
 
 def test_the_page_s_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SENSORIUM_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     Path("cat.png").write_bytes(picture("cat.png"))
     (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
