@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
 from sensorium.config import Config, PartConfig, find_part, part_families, part_names
+from sensorium.data.sources.aligned import Modality
 from sensorium.model import ModelConfig
 from sensorium.recipe import Recipe, Share, Stage, find_recipe, recipe_names
 from sensorium.template import ChatTemplate, Turn
@@ -25,7 +26,7 @@ HERE = Path(__file__).parent
 NOTE = (
     "<!-- Written by docs/generate.py (`make docs`). Change the docstrings and fields in the code, not this page. -->"
 )
-BASES = (Recipe, Stage, Share, ModelConfig, ChatTemplate, Turn)
+BASES = (Recipe, Stage, Share, ModelConfig, ChatTemplate, Turn, Modality)
 BOUNDS = ((Ge, "ge", "≥ {}"), (Gt, "gt", "> {}"), (Le, "le", "≤ {}"), (Lt, "lt", "< {}"))
 LENGTHS = ((MinLen, "min_length", "at least {}"), (MaxLen, "max_length", "at most {}"))
 
@@ -108,6 +109,8 @@ def row(*cells: str) -> str:
 def type_text(kind: Any) -> str:
     """A type as a person would say it, with links to what it refers to."""
     origin, inner = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return type_text(inner[0])
     if origin is Literal:
         return " or ".join(f"`{value}`" for value in inner)
     if origin in (Union, UnionType):

@@ -18,14 +18,13 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
 from types import ModuleType
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from sensorium.config import Config, load_yaml, nearest
-from sensorium.data.folder import ENVIRONMENT, rooted
+from sensorium.data.folder import ENVIRONMENT, Address, rooted
 from sensorium.errors import ConfigError
 from sensorium.evaluation.suite import Suite
 from sensorium.model import ModelConfig
@@ -42,7 +41,7 @@ class Recipe(Config):
     model: ModelConfig
     stages: tuple[Stage, ...] = Field(min_length=1)
     evaluation: tuple[Suite.Config, ...] = ()
-    data: Path | None = Field(default=None, description=f"folder of the sources' folders; by default ${ENVIRONMENT}")
+    data: Address | None = Field(default=None, description=f"folder of the sources' folders; by default ${ENVIRONMENT}")
     seed: int = 0
     blind: bool = Field(default=False, description="withhold all pictures: the text-only twin")
     save_every: int = Field(default=250, ge=1, description="steps between checkpoints")

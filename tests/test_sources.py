@@ -194,7 +194,7 @@ def test_bad_shards_are_refused_or_named(tmp_path: Path) -> None:
                "c.json": b"{", "d.png": png((0, 0, 0)), "d.json": b"{}"}  # fmt: skip
     shard(folder / "x.tar", members)
     source = tars(folder)
-    with pytest.raises(DataError, match=r"x\.tar:a: needs a picture and a \.json, found a\.png"):
+    with pytest.raises(DataError, match=r"x\.tar:a: needs a picture and a \.json or \.txt, found a\.png"):
         source[0]
     with pytest.raises(DataError, match=r"x\.tar:b\.png"):
         open_picture(source[1].images[0].source)
@@ -223,7 +223,7 @@ def test_folders_are_found_by_recipe_and_environment(things: Path, monkeypatch: 
     data["evaluation"] = [{"type": "caption-choice", "source": config}]
     recipe: Any = Recipe.from_dict({**data, "data": "/elsewhere"}).override(f"data={things.parent}")
     assert len(recipe.stages[0].data[0].source.build()) == 40
-    assert recipe.evaluation[0].source.place() == things
+    assert recipe.evaluation[0].source.place().root == things
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 

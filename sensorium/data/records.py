@@ -1,13 +1,14 @@
-"""Records (a picture and named fields) to samples: text from templates, and splits that nothing straddles."""
+"""Records (named fields) to samples: text from templates, and splits that nothing straddles."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from sensorium.data.folder import FolderConfig
@@ -15,8 +16,17 @@ from sensorium.errors import DataError
 from sensorium.sample import PictureSource, Sample, caption, chat
 
 
-class RecordConfig(FolderConfig):
-    """What is said about each record, and which records there are."""
+class SplitConfig(FolderConfig):
+    """Which part of what is in a folder is read."""
+
+    split: Literal["train", "test", "all"] = "all"
+    held_out: float = Field(
+        default=0.1, gt=0, lt=1, description="share that is test and not train, by hash: never by order"
+    )
+
+
+class TemplateConfig(SplitConfig):
+    """What is said about each picture."""
 
     style: Literal["caption", "chat"] = Field(
         default="chat", description="running text after the picture, or a conversation"
@@ -27,37 +37,44 @@ class RecordConfig(FolderConfig):
         min_length=1,
         description="templates of questions and answers, in order",
     )
-    split: Literal["train", "test", "all"] = "all"
-    held_out: float = Field(
-        default=0.1, gt=0, lt=1, description="share that is test and not train, by hash: never by order"
-    )
 
 
 def read_record(raw: bytes, name: str) -> dict[str, Any]:
     """A record as JSON. `name` opens the `DataError` if it is none."""
     try:
         record = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name}: not JSON ({error}); found {raw[:60]!r}; correct or remove it") from None
     if not isinstance(record, dict):
         raise DataError(f"{name}: a {type(record).__name__}, not a JSON object; correct or remove it")
     return record
 
 
-def make_sample(config: RecordConfig, record: Mapping[str, Any], picture: PictureSource, id: str, name: str) -> Sample:
+def make_sample(
+    config: TemplateConfig, record: Mapping[str, Any], picture: PictureSource, id: str, name: str
+) -> Sample:
     """A record in the words of the config. `name` opens the `DataError` for a field that is missing.
 
     `Sample.meta` is {"caption": the caption, whatever the style, "record": the record}.
     """
-    source = config.folder.name
+    source = config.title
     text = fill(config.caption, record, name)
     if config.style == "caption":
         sample = caption(picture, text, id=id, source=source)
     else:
         turns = [(fill(ask, record, name), fill(answer, record, name)) for ask, answer in config.turns]
         sample = chat([picture], turns, id=id, source=source)
-    sample.meta.update(caption=text, record=dict(record))
+    sample.meta.update(caption=text, record=without_bytes(record))
     return sample
+
+
+def without_bytes(value: Any) -> Any:
+    """A record without what is not text or numbers: pictures are in the segments already."""
+    if isinstance(value, Mapping):
+        return {key: without_bytes(inner) for key, inner in value.items() if not isinstance(inner, bytes)}
+    if isinstance(value, list):
+        return [without_bytes(inner) for inner in value if not isinstance(inner, bytes)]
+    return value
 
 
 def fill(template: str, record: Mapping[str, Any], name: str) -> str:
@@ -85,14 +102,27 @@ def look_up(record: Mapping[str, Any], path: str) -> Any:
 
 def share(text: str) -> float:
     """A number in [0, 1) that depends on the text alone, the same everywhere."""
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") / 2**64
 
 
-def chosen(groups: Sequence[str], config: RecordConfig) -> list[int]:
-    """The places of the records that the config's split has, given each record's group; groups are never divided."""
+def chosen(count: int, shares: Iterable[np.ndarray], config: SplitConfig) -> Sequence[int] | np.ndarray:
+    """The places out of `count` that the config's split has, given the `share` of each one's group, in one array or
+    several; groups are never divided."""
     if config.split == "all":
-        return list(range(len(groups)))
-    return [i for i, group in enumerate(groups) if (share(group) < config.held_out) == (config.split == "test")]
+        return range(count)
+    return np.flatnonzero((np.concatenate([*shares]) < config.held_out) == (config.split == "test"))
+
+
+def keys(field: str, value: Any) -> list[str]:
+    """What ties a record to others that have the same in a field: one key for each of a list, none for nothing. A
+    picture in the record is known by its bytes."""
+    if isinstance(value, list):
+        return [key for inner in value for key in keys(field, inner)]
+    if isinstance(value, Mapping) and {"bytes", "path"} & value.keys():
+        return keys(field, value.get("bytes") or value.get("path"))
+    if isinstance(value, bytes):
+        return [f"{field}:{hashlib.sha256(value).hexdigest()}"]
+    return [] if value in (None, "") else [f"{field}:{normal(str(value))}"]
 
 
 def connected(keys: Sequence[Sequence[str]]) -> list[str]:
