@@ -13,16 +13,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from sensorium.assets import need
-from sensorium.data.media import HEAD, Kind, kind_of, open_bytes, reading, where
+from sensorium.data.libav import open_stream, packets
+from sensorium.data.media import Kind, open_bytes, reading, start_of, where
 from sensorium.data.whole import refuse_cut
 from sensorium.errors import DataError
 from sensorium.sample import MediaSource
 
 SNDFILE: tuple[Kind | None, ...] = ("wav", "flac", "ogg", "mp3")
-LIBAV: dict[Kind | None, str] = {"mp4": "mov", "matroska": "matroska", "avi": "avi", "aac": "aac"}
-CODECS = ("aac", "mp3", "mp3float", "opus", "libopus", "vorbis", "libvorbis", "flac", "alac", "ac3")
-PCM = "pcm_"
-"""How libav's names for uncompressed sound begin."""
 MAX_VALUES = 100_000_000
 """Samples times channels above which a sound is refused: 17 minutes of stereo at 48 kHz, 400 MB."""
 BLOCK = 1 << 18
@@ -41,11 +38,10 @@ class AudioInfo:
 def probe_audio(source: MediaSource, name: str = "sound") -> AudioInfo:
     """The header of a sound, with nothing decoded. A `DataError` if there is none."""
     with reading(source, name), open_bytes(source, name) as file:
-        if _kind(file, source, name) in SNDFILE:
-            with _soundfile(file) as opened:
+        if start_of(file) in SNDFILE:
+            with _soundfile(file, f"{name}: {where(source)}") as opened:
                 return AudioInfo(opened.samplerate, opened.channels, opened.frames / opened.samplerate)
-        with _libav(file, source, name) as container:
-            stream = container.streams.audio[0]
+        with open_stream(file, "audio", f"{name}: {where(source)}") as (container, stream):
             seconds = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1_000_000
             return AudioInfo(stream.rate, stream.codec_context.channels, float(seconds) or None)
 
@@ -55,9 +51,8 @@ def read_audio(source: MediaSource, rate: int | None = None, mono: bool = False,
     of the channels. A `DataError` for a sound that is empty, cut short, too long or not finite; silence is a sound,
     which `loudness` tells."""
     with reading(source, name), open_bytes(source, name) as file:
-        kind = _kind(file, source, name)
-        decode = _decode_soundfile if kind in SNDFILE else _decode_libav
-        own, wave = decode(file, source, name)
+        decode = _decode_soundfile if start_of(file) in SNDFILE else _decode_libav
+        own, wave = decode(file, f"{name}: {where(source)}")
     if not wave.size:
         raise DataError(f"{name}: {where(source)} holds no samples; remove it")
     if not np.isfinite(wave).all():
@@ -89,41 +84,32 @@ def loudness(wave: np.ndarray) -> float:
     return float(10 * np.log10(power)) if power else float("-inf")
 
 
-def _kind(file: BinaryIO, source: MediaSource, name: str) -> Kind | None:
-    kind = kind_of(file.read(HEAD))
-    if kind not in SNDFILE and kind not in LIBAV:
-        known = ", ".join(map(str, (*SNDFILE, *LIBAV)))
-        raise DataError(f"{name}: {where(source)} is no sound of a known kind ({known}); convert or remove it")
-    refuse_cut(file, kind, f"{name}: {where(source)}")
-    return kind
-
-
-def _soundfile(file: BinaryIO) -> Any:
+def _soundfile(file: BinaryIO, name: str) -> Any:
     need("soundfile", "data", "reading sound")
     import soundfile
 
+    refuse_cut(file, start_of(file), name)
     return soundfile.SoundFile(file)
 
 
-def _decode_soundfile(file: BinaryIO, source: MediaSource, name: str) -> tuple[int, np.ndarray]:
-    with _soundfile(file) as opened:
+def _decode_soundfile(file: BinaryIO, name: str) -> tuple[int, np.ndarray]:
+    with _soundfile(file, name) as opened:
         blocks = (opened.read(BLOCK, dtype="float32", always_2d=True).T for _ in count())
-        wave = _joined(blocks, opened.channels, f"{name}: {where(source)}")
+        wave = _joined(blocks, opened.channels, name)
         if wave.shape[1] < opened.frames:
             found = f"{wave.shape[1]} of {opened.frames} samples can be decoded"
-            raise DataError(f"{name}: {where(source)} is cut short or damaged: {found}; restore or remove it")
+            raise DataError(f"{name} is cut short or damaged: {found}; restore or remove it")
         return opened.samplerate, wave
 
 
-def _decode_libav(file: BinaryIO, source: MediaSource, name: str) -> tuple[int, np.ndarray]:
-    import av
+def _decode_libav(file: BinaryIO, name: str) -> tuple[int, np.ndarray]:
+    with open_stream(file, "audio", name) as (container, stream):
+        from av import AudioResampler
 
-    with _libav(file, source, name) as container:
-        stream = container.streams.audio[0]
-        rate, channels = stream.rate, stream.codec_context.channels
-        to_float = av.AudioResampler(format="fltp")
-        frames = (part for frame in container.decode(stream) for part in to_float.resample(frame))
-        return rate, _joined((part.to_ndarray() for part in frames), channels, f"{name}: {where(source)}")
+        to_float = AudioResampler(format="fltp")
+        frames = (frame for packet in packets(container, stream, name) for frame in packet.decode())
+        blocks = (part.to_ndarray() for frame in frames for part in to_float.resample(frame))
+        return stream.rate, _joined(blocks, stream.codec_context.channels, name)
 
 
 def _joined(blocks: Iterator[np.ndarray], channels: int, name: str) -> np.ndarray:
@@ -137,21 +123,3 @@ def _joined(blocks: Iterator[np.ndarray], channels: int, name: str) -> np.ndarra
             break
         kept.append(block)
     return np.concatenate(kept, axis=1)
-
-
-def _libav(file: BinaryIO, source: MediaSource, name: str) -> Any:
-    need("av", "data", "reading compressed sound")
-    import av
-
-    kind = kind_of(file.read(HEAD))
-    file.seek(0)
-    container = av.open(file, format=LIBAV[kind])
-    streams = container.streams.audio
-    codec = streams[0].codec_context if streams else None
-    if codec is None or not (codec.name in CODECS or codec.name.startswith(PCM)):
-        container.close()
-        found = f"sound in the codec {codec.name}" if codec else "no sound"
-        raise DataError(f"{name}: {where(source)} holds {found}; convert it to FLAC or Ogg, or remove it")
-    codec.thread_count = 1
-    codec.options = {"err_detect": "explode"}
-    return container

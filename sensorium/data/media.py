@@ -32,8 +32,16 @@ def open_bytes(source: MediaSource, name: str) -> BinaryIO:
     raise DataError(f"{name}: {found}; check the path")
 
 
+def start_of(file: BinaryIO) -> Kind | None:
+    """What an open file is, from its first bytes; it is left at its beginning."""
+    file.seek(0)
+    kind = kind_of(file.read(HEAD))
+    file.seek(0)
+    return kind
+
+
 def kind_of(head: bytes) -> Kind | None:
-    """What a file is, from its first bytes; None for what no reader of sound, video or points knows."""
+    """What begins with these bytes; None for what no reader of sound, video or points knows."""
     if head[:4] == b"RIFF" and head[8:12] in (b"WAVE", b"AVI "):
         return "wav" if head[8:12] == b"WAVE" else "avi"
     for kind, magic, offset in MAGIC:

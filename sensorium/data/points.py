@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sensorium.data.media import HEAD, kind_of, open_bytes, reading
+from sensorium.data.media import open_bytes, reading, start_of
 from sensorium.sample import MediaSource
 
 MAX_VALUES = 100_000_000
@@ -32,8 +32,7 @@ def read_points(source: MediaSource, name: str = "points") -> np.ndarray:
     PLY (ASCII, or binary of either order) or from a .npy file of shape `[points, 3 or more]`, never unpickled. A
     `DataError` for a cloud that is empty, cut short, too large or not finite."""
     with reading(source, name), open_bytes(source, name) as file:
-        kind = kind_of(file.read(HEAD))
-        file.seek(0)
+        kind = start_of(file)
         if kind not in ("npy", "ply"):
             raise ValueError("neither a PLY nor a .npy file")
         points = _npy(file) if kind == "npy" else _ply(file)
@@ -43,9 +42,9 @@ def read_points(source: MediaSource, name: str = "points") -> np.ndarray:
 
 
 def _npy(file: BinaryIO) -> np.ndarray:
-    version = np.lib.format.read_magic(file)
-    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, kind = header(file)
+    if (version := np.lib.format.read_magic(file)) != (1, 0):  # others are for headers of more than 64 KiB
+        raise ValueError(f"it is of version {version[0]}.{version[1]}; save it with numpy.save")
+    shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
     if len(shape) != 2 or shape[1] < 3 or kind.kind not in "fiu":
         raise ValueError(f"it is {kind} of shape {shape}; expected numbers of shape [points, 3 or more]")
     flat = np.frombuffer(_exactly(file, shape[0] * shape[1], kind.itemsize), kind)
@@ -56,9 +55,11 @@ def _exactly(file: BinaryIO, values: int, size: int) -> bytes:
     """The bytes of so many values; an error if there are fewer, before anything of that size is allocated."""
     if values > MAX_VALUES:
         raise ValueError(f"it has {values} numbers, more than {MAX_VALUES}; thin it out")
-    if len(found := file.read(values * size)) != values * size:
-        raise ValueError(f"it is cut short at {len(found)} of {values * size} bytes")
-    return found
+    place = file.tell()
+    if (left := file.seek(0, 2) - place) < values * size:
+        raise ValueError(f"it is cut short at {left} of {values * size} bytes")
+    file.seek(place)
+    return file.read(values * size)
 
 
 @dataclass

@@ -1,8 +1,4 @@
-"""Videos as pictures: which frames a model sees is decided from timestamps, and only those are decoded.
-
-libav reads the files. It is given bytes and the name of one container, never a path, so that nothing a file says can
-make it open another; and only the codecs below. What bounds the work is the number of packets.
-"""
+"""Videos as pictures: which frames a model sees is decided from timestamps, and little more than those is decoded."""
 
 from __future__ import annotations
 
@@ -16,18 +12,12 @@ from typing import Any
 import numpy as np
 from PIL import Image as PILImage
 
-from sensorium.assets import need
-from sensorium.data.images import MAX_PIXELS, check_size, open_picture
-from sensorium.data.media import HEAD, Kind, kind_of, open_bytes, reading, where
-from sensorium.data.whole import refuse_cut
+from sensorium.data.images import check_size, open_picture
+from sensorium.data.libav import open_stream, packets
+from sensorium.data.media import open_bytes, reading, where
 from sensorium.errors import DataError
 from sensorium.sample import Image, MediaSource, Video
 
-CONTAINERS: dict[Kind | None, str] = {"mp4": "mov", "matroska": "matroska", "avi": "avi"}
-"""What is read, and what libav calls it; mp4 is also QuickTime, matroska also WebM."""
-CODECS = ("h264", "hevc", "vp8", "vp9", "libdav1d", "av1", "mpeg4", "mjpeg", "mpeg2video", "mpeg1video")
-MAX_PACKETS = 2_000_000
-"""Packets of a file after which it is given up: eighteen hours of video."""
 MAX_FRAMES = 4096
 """Frames of a video that are sampled, at most."""
 
@@ -108,10 +98,10 @@ def probe(source: MediaSource, name: str = "video") -> Clip:
     """What is in a video file, from all of its packets; only the first frame is decoded, since no header says which
     way is up in every container. A `DataError` if there is no such frame."""
     with reading(source, name), _opened(source, name) as (container, stream):
-        packets = [packet for packet in _packets(container, stream, name) if packet.size]
-        known = [(packet.pts, packet.is_keyframe, packet.duration) for packet in packets if packet.pts is not None]
-        if not known or len(known) < len(packets):
-            found = f"{len(packets)} frames, {len(packets) - len(known)} of them without a time"
+        every = [(p.pts, p.is_keyframe, p.duration) for p in packets(container, stream, name) if p.size]
+        known = [packet for packet in every if packet[0] is not None]
+        if not known or len(known) < len(every):
+            found = f"{len(every)} frames, {len(every) - len(known)} of them without a time"
             raise DataError(f"{name}: {where(source)} has {found}; re-encode it as mp4 or webm, or remove it")
         pts = np.unique([at for at, _, _ in known])
         keys = np.unique([at for at, key, _ in known if key] or pts[:1])
@@ -204,7 +194,7 @@ class _Decoder:
         return self.last if self.last.pts == pts else None
 
     def _decode(self) -> Iterator[Any]:
-        for packet in _packets(self.container, self.stream, self.name):
+        for packet in packets(self.container, self.stream, self.name):
             for frame in packet.decode():
                 if frame.is_corrupt:
                     raise DataError(f"{self.name}: a frame is damaged; remove the video")
@@ -217,31 +207,7 @@ def _upright(frame: Any) -> PILImage.Image:
     return picture.rotate(frame.rotation, expand=True) if frame.rotation % 360 else picture
 
 
-def _packets(container: Any, stream: Any, name: str) -> Iterator[Any]:
-    for number, packet in enumerate(container.demux(stream)):
-        if number > MAX_PACKETS:
-            raise DataError(f"{name}: more than {MAX_PACKETS} packets; cut the video into shorter ones")
-        yield packet
-
-
 @contextmanager
 def _opened(source: MediaSource, name: str) -> Iterator[tuple[Any, Any]]:
-    """A container and its first stream of pictures that is no cover, ready to decode."""
-    need("av", "data", "reading video")
-    import av
-    from av.stream import Disposition
-
-    with open_bytes(source, name) as file:
-        kind = kind_of(file.read(HEAD))
-        if kind not in CONTAINERS:
-            raise DataError(f"{name}: {where(source)} is no video of a known kind (mp4, mkv, webm, avi); convert it")
-        refuse_cut(file, kind, f"{name}: {where(source)}")
-        with av.open(file, format=CONTAINERS[kind]) as container:
-            streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-            codec = streams[0].codec_context if streams else None
-            if codec is None or codec.name not in CODECS:
-                found = f"video in the codec {codec.name}" if codec else "no video"
-                raise DataError(f"{name}: {where(source)} holds {found}; re-encode it as H.264, VP9 or AV1")
-            codec.thread_count = 1  # the loader's workers share the cores already
-            codec.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
-            yield container, streams[0]
+    with open_bytes(source, name) as file, open_stream(file, "video", f"{name}: {where(source)}") as opened:
+        yield opened
