@@ -18,11 +18,12 @@ import numpy as np
 from PIL import Image as PILImage
 
 from sensorium.data.audio import probe_audio, read_audio
+from sensorium.data.frames import open_all
 from sensorium.data.images import open_picture, picture_size
 from sensorium.data.points import read_points
 from sensorium.data.records import read_record
 from sensorium.data.source import Source
-from sensorium.data.video import open_all, video_frames
+from sensorium.data.video import video_frames
 from sensorium.errors import DataError
 from sensorium.sample import Image, Video
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sensorium.data.frames import open_all
 from sensorium.data.regions import Placed, seen_through
-from sensorium.data.video import open_all
 from sensorium.errors import DataError
 
 if TYPE_CHECKING:
