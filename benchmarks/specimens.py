@@ -278,7 +278,7 @@ def blown_up(data: bytes, others: list[bytes], dice: random.Random) -> bytes:
     size, at = dice.choice((2, 4, 8)), _place(data, dice)
     top = 1 << (8 * size)
     value = dice.choice((top - 1, top >> 1, (top >> 1) - 1, 0, 1 << dice.randrange(8 * size)))
-    text = dice.choice((b"9", b"[", b"../", b"\\u0000")) * dice.choice((1, 3, 9, 19, 5000))
+    text = dice.choice((b"9", b"[", b"../", b"\\u0000", b"\\ud800")) * dice.choice((1, 3, 9, 19, 5000))
     piece = dice.choice((value.to_bytes(size, "big"), value.to_bytes(size, "little"), text))
     return data[:at] + piece + data[at + (1 if piece is text else size) :]
 

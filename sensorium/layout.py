@@ -93,8 +93,7 @@ class Layout:
 
 
 def truncate(laid: LaidOut, limit: int) -> LaidOut:
-    """Keep the first `limit` tokens; a picture that would be cut is dropped whole, with all that follows it. Of a video
-    the frames that fit are kept; what is said about it comes after it and is gone with the others."""
+    """Keep the first `limit` tokens; a picture or frame that would be cut is dropped whole, with all that follows it."""
     for span in laid.spans:
         if span.start < limit < span.start + span.length:
             limit = span.start
@@ -119,7 +118,7 @@ class _Writer:
                 self.image(segment)
             elif isinstance(segment, Video):
                 for frame in video_frames(segment, segment.id or self.sample.name):
-                    self.image(Image(frame, role=segment.role, id=frame.name))
+                    self.image(Image(frame, id=frame.name))
             else:
                 raise LayoutError(f"{self.sample.name}: no encoder reads a {type(segment).__name__} segment here")
         self.mark(marks.end, supervised=segments[-1].supervise)
@@ -129,7 +128,7 @@ class _Writer:
         self._extend(self.layout.tokenizer.markers(text), supervised)
 
     def text(self, segment: Text | Table) -> None:
-        text, placeholder = text_of(segment), self.layout.template.image
+        text, placeholder = text_of(segment, self.sample.name), self.layout.template.image
         if placeholder in text:
             raise LayoutError(
                 f"{self.sample.name}: the text {text[:60]!r} holds the placeholder {placeholder!r} without a "
@@ -138,11 +137,10 @@ class _Writer:
         self._extend(self.layout.tokenizer.encode(text), segment.supervise)
 
     def image(self, segment: Image) -> None:
-        layout = self.layout
-        plan = layout.tiling.plan(picture_size(segment.source, segment.id or self.sample.name))
-        length = plan.tiles * layout.tokens_per_tile
+        plan = self.layout.tiling.plan(picture_size(segment.source, segment.id or self.sample.name))
+        length = plan.tiles * self.layout.tokens_per_tile
         self.spans.append(MediaSpan(len(self.ids), length, segment, plan))
-        self._extend((layout.tokenizer.pad_id,) * length, False)
+        self._extend((self.layout.tokenizer.pad_id,) * length, False)
 
     def _extend(self, ids: tuple[int, ...], supervised: bool) -> None:
         self.ids.extend(ids)

@@ -75,8 +75,13 @@ def _rooted(value: object, root: Path) -> object:
 def inside(folder: Path, relative: str, name: str) -> Path:
     """The file `relative` of `folder`; a `DataError` that begins with `name` if it climbs out or is not there."""
     file = folder / relative
-    if not file.resolve().is_relative_to(folder.resolve()):
+    try:
+        outside = not file.resolve().is_relative_to(folder.resolve())
+        there = not outside and file.is_file()
+    except (OSError, ValueError) as error:  # too long, a null byte, half a character
+        raise DataError(f"{name}: the path {relative[:80]!r} cannot be one ({error}); correct or remove it") from None
+    if outside:
         raise DataError(f"{name}: the path '{relative}' leads out of {folder}; use a path inside the folder")
-    if not file.is_file():
+    if not there:
         raise DataError(f"{name}: no file {file}; restore it, or remove the line")
     return file

@@ -37,7 +37,9 @@ def read_record(raw: bytes, name: str) -> dict[str, Any]:
     """A record as JSON. `name` opens the `DataError` if it is none."""
     try:
         record = json.loads(raw)
-    except ValueError as error:
+        if rb"\ud" in raw.lower():  # escapes of half a character, which no tokenizer takes
+            json.dumps(record, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name}: not JSON ({error}); found {raw[:60]!r}; correct or remove it") from None
     if not isinstance(record, dict):
         raise DataError(f"{name}: a {type(record).__name__}, not a JSON object; correct or remove it")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from sensorium.errors import DataError
 from sensorium.sample import Table, Text
 
 ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 IN_MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "\n": "<br>", "\r": "<br>"})
 
 
-def text_of(segment: Text | Table) -> str:
-    """What a model reads: the text as it is, a table as Markdown on lines of its own."""
-    return segment.text if isinstance(segment, Text) else f"\n{as_markdown(segment)}\n"
+def text_of(segment: Text | Table, name: str = "text") -> str:
+    """What a model reads: the text as it is, a table as Markdown on lines of its own. A `DataError` that begins with
+    `name` for half characters, which broken escapes leave and no tokenizer takes."""
+    text = segment.text if isinstance(segment, Text) else f"\n{as_markdown(segment)}\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{name}: the text {text[:60]!r} is no Unicode ({error}); correct or remove it") from None
+    return text
 
 
 def as_markdown(table: Table) -> str:
