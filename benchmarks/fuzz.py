@@ -203,7 +203,11 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     indices = given.only or range(given.files)
-    results = list(fuzz(given.seed, indices, given.workers))
+    results = []
+    for result in fuzz(given.seed, indices, given.workers):
+        results.append(result)
+        if result.outcome in FAILURES:
+            print(f"{result.index} {result.format} {result.damage}: {result.outcome}: {result.detail}\n", flush=True)
     found = report(results, given.seed)
     columns = ("read", "refused", *FAILURES)
     print(f"{'format':10}" + "".join(f"{column:>10}" for column in columns))

@@ -93,7 +93,7 @@ class Layout:
 
 
 def truncate(laid: LaidOut, limit: int) -> LaidOut:
-    """Keep the first `limit` tokens; a picture or frame that would be cut is dropped whole, with all that follows it."""
+    """Keep the first `limit` tokens; a picture or frame that would be cut is dropped, with all that follows it."""
     for span in laid.spans:
         if span.start < limit < span.start + span.length:
             limit = span.start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -9,8 +10,11 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from sensorium.errors import DataError
 
 pytest.importorskip("av")
 pytest.importorskip("soundfile")
@@ -19,11 +23,7 @@ pytest.importorskip("resource", reason="limits of memory are POSIX")
 
 FUZZ = Path(__file__).parents[1] / "benchmarks" / "fuzz.py"
 sys.path.insert(0, str(FUZZ.parent))
-
-import fuzz
-import specimens
-
-from sensorium.errors import DataError
+fuzz, specimens = importlib.import_module("fuzz"), importlib.import_module("specimens")
 
 
 def test_300_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_300_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", specimens.FORMATS, ids=lambda format: format.name)
-def test_specimens_are_valid_and_always_the_same(format: specimens.Format, tmp_path: Path) -> None:
+def test_specimens_are_valid_and_always_the_same(format: Any, tmp_path: Path) -> None:
     made = format.make()
     assert made == format.make()
     for number, data in enumerate(made):
@@ -76,18 +76,17 @@ def _wrap(error: BaseException) -> None:
     ],
 )
 def test_outcomes_are_told_apart(read: object, outcome: str) -> None:
-    format: object = SimpleNamespace(read=read)
-    assert fuzz.judge(format, Path())[0] == outcome  # type: ignore[arg-type]
+    assert fuzz.judge(SimpleNamespace(read=read), Path())[0] == outcome
 
 
-def dies_or_hangs(seed: int, indices: list[int], there: object) -> None:
+def dies_or_hangs(seed: int, indices: list[int], there: Any) -> None:
     for index in indices:
-        there.send(index)  # type: ignore[attr-defined]
+        there.send(index)
         if index == 1:
             os.abort()
         if index == 2:
             time.sleep(60)
-        there.send(fuzz.Result(index, "png", "none", "read", ""))  # type: ignore[attr-defined]
+        there.send(fuzz.Result(index, "png", "none", "read", ""))
 
 
 def test_a_worker_that_dies_or_hangs_costs_one_file(monkeypatch: pytest.MonkeyPatch) -> None:

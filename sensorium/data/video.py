@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def sample_times(video: Video, duration: Fraction) -> list[Fraction]:
     """The seconds at which a model looks: the middles of `frames` equal parts, or of parts of 1 / `rate` seconds. A
     video shorter than half a part is looked at once, in its middle. Fractions, so that rounding decides nothing."""
     part = duration / video.frames if video.frames else 1 / Fraction(video.rate or 1)
-    number = int(duration / part + Fraction(1, 2))
+    number = ceil(duration / part - Fraction(1, 2))
     if number > MAX_FRAMES:
         raise DataError(f"{number} frames are asked for, more than {MAX_FRAMES}; ask for fewer, or cut the video")
     return [(place + Fraction(1, 2)) * part for place in range(number)] or [duration / 2]
