@@ -247,6 +247,16 @@ def test_silence_is_heard_and_nothing_is_refused() -> None:
         read_audio(b"a text, really.", name="bark")
 
 
+def test_a_rate_that_nothing_has_is_refused_before_it_takes_for_ever() -> None:
+    data = bytearray(sound("wav"))
+    for rate in (1, 67_116_864):
+        data[24:28] = rate.to_bytes(4, "little")
+        with pytest.raises(DataError, match=f"bark: .* has {rate} samples a second; between 1000 and 768000"):
+            read_audio(bytes(data), 16_000, name="bark")
+    with pytest.raises(DataError, match="too long"):
+        resample(np.zeros((1, 10_000_000), np.float32), 1000, 16_000)
+
+
 @needs_data
 def test_real_sounds_are_read() -> None:
     for file in sorted((STAMPS / "audio").iterdir())[::60]:

@@ -22,6 +22,8 @@ from sensorium.sample import MediaSource
 SNDFILE: tuple[Kind | None, ...] = ("wav", "flac", "ogg", "mp3")
 MAX_VALUES = 100_000_000
 """Samples times channels above which a sound is refused: 17 minutes of stereo at 48 kHz, 400 MB."""
+RATES = range(1000, 768_001)
+"""Samples a second that a sound may have; resampling others would take for ever."""
 BLOCK = 1 << 18
 """Samples that are decoded at a time, so that a length in a header allocates nothing."""
 
@@ -53,19 +55,27 @@ def read_audio(source: MediaSource, rate: int | None = None, mono: bool = False,
     with reading(source, name), open_bytes(source, name) as file:
         decode = _decode_soundfile if start_of(file) in SNDFILE else _decode_libav
         own, wave = decode(file, f"{name}: {where(source)}")
+    if own not in RATES:
+        found = f"{own} samples a second; between {RATES[0]} and {RATES[-1]} are read"
+        raise DataError(f"{name}: {where(source)} has {found}; re-save or remove it")
     if not wave.size:
         raise DataError(f"{name}: {where(source)} holds no samples; remove it")
     if not np.isfinite(wave).all():
         raise DataError(f"{name}: {where(source)} has samples that are not finite; re-save or remove it")
     wave = wave.mean(0, keepdims=True) if mono else wave
-    return wave if rate in (None, own) else resample(wave, own, rate)
+    with reading(source, name):
+        return wave if rate in (None, own) else resample(wave, own, rate)
 
 
 def resample(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
-    """float32 `[channels, samples]` at another rate, as many samples as last equally long, by libswresample."""
+    """float32 `[channels, samples]` at another rate, as many samples as last equally long, by libswresample. A
+    `DataError` if that is too many."""
     need("av", "data", "resampling sound")
     import av
 
+    length = max(1, round(wave.shape[1] * to / rate))
+    if length * len(wave) > MAX_VALUES:
+        raise DataError(f"a sound of {length} samples at {to} a second is too long; cut it into shorter ones")
     rows = []
     for channel in np.ascontiguousarray(wave, np.float32):  # each by itself, so that any number of them will do
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=to)
@@ -73,7 +83,6 @@ def resample(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
         frame.sample_rate = rate
         parts = [part.to_ndarray()[0] for given in (frame, None) for part in resampler.resample(given)]
         rows.append(np.concatenate(parts) if parts else np.zeros(0, np.float32))
-    length = max(1, round(wave.shape[1] * to / rate))
     return np.stack([np.pad(row[:length], (0, max(0, length - len(row)))) for row in rows])
 
 
