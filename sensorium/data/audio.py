@@ -64,10 +64,10 @@ def read_audio(source: MediaSource, rate: int | None = None, mono: bool = False,
         raise DataError(f"{name}: {where(source)} has samples that are not finite; re-save or remove it")
     wave = wave.mean(0, keepdims=True) if mono else wave
     with reading(source, name):
-        return wave if rate in (None, own) else resample(wave, own, rate)
+        return wave if rate in (None, own) else resample(wave, own, rate, name)
 
 
-def resample(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
+def resample(wave: np.ndarray, rate: int, to: int, name: str = "sound") -> np.ndarray:
     """float32 `[channels, samples]` at another rate, as many samples as last equally long, by libswresample. A
     `DataError` if that is too many."""
     need("av", "data", "resampling sound")
@@ -75,7 +75,7 @@ def resample(wave: np.ndarray, rate: int, to: int) -> np.ndarray:
 
     length = max(1, round(wave.shape[1] * to / rate))
     if length * len(wave) > MAX_VALUES:
-        raise DataError(f"a sound of {length} samples at {to} a second is too long; cut it into shorter ones")
+        raise DataError(f"{name}: {length} samples at {to} a second are too many; cut it into shorter ones")
     rows = []
     for channel in np.ascontiguousarray(wave, np.float32):  # each by itself, so that any number of them will do
         resampler = av.AudioResampler(format="fltp", layout="mono", rate=to)
