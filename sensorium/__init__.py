@@ -6,7 +6,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sensorium.sample import Image, Region, Sample, Segment, Text, caption, chat
+from sensorium.sample import Audio, Image, Points, Region, Sample, Segment, Table, Text, Video, caption, chat
 
 if TYPE_CHECKING:
     from sensorium.model import compose
@@ -17,7 +17,23 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning barriers make two busy processes up to 17 times slower
 
 __version__ = "0.1.0"
-__all__ = ["Image", "Region", "Sample", "Segment", "Text", "caption", "chat", "compose", "load", "recipe", "train"]
+__all__ = [
+    "Audio",
+    "Image",
+    "Points",
+    "Region",
+    "Sample",
+    "Segment",
+    "Table",
+    "Text",
+    "Video",
+    "caption",
+    "chat",
+    "compose",
+    "load",
+    "recipe",
+    "train",
+]
 
 _LAZY = {
     "load": ("sensorium.training.checkpoint", "load_model"),

@@ -12,16 +12,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sensorium.data.images import picture_size
+from sensorium.data.tables import text_of
 from sensorium.data.tiling import TilePlan, Tiling
+from sensorium.data.video import video_frames
 from sensorium.errors import LayoutError
-from sensorium.sample import Image, Role, Sample, Segment, Text
+from sensorium.sample import Image, Role, Sample, Segment, Table, Text, Video
 from sensorium.template import ChatTemplate
 from sensorium.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class MediaSpan:
-    """The tokens `start .. start + length` stand for one picture, cut by `plan`."""
+    """The tokens `start .. start + length` stand for one picture, or one frame of a video, cut by `plan`."""
 
     start: int
     length: int
@@ -91,7 +93,7 @@ class Layout:
 
 
 def truncate(laid: LaidOut, limit: int) -> LaidOut:
-    """Keep the first `limit` tokens; a picture that would be cut is dropped whole, with all that follows it."""
+    """Keep the first `limit` tokens; a picture or frame that would be cut is dropped, with all that follows it."""
     for span in laid.spans:
         if span.start < limit < span.start + span.length:
             limit = span.start
@@ -110,10 +112,13 @@ class _Writer:
         marks = self.layout.template.turn(segments[0].role)
         self.mark(marks.prefix, supervised=False)
         for segment in segments:
-            if isinstance(segment, Text):
+            if isinstance(segment, Text | Table):
                 self.text(segment)
             elif isinstance(segment, Image):
                 self.image(segment)
+            elif isinstance(segment, Video):
+                for frame in video_frames(segment, segment.id or self.sample.name):
+                    self.image(Image(frame, id=frame.name))
             else:
                 raise LayoutError(f"{self.sample.name}: no encoder reads a {type(segment).__name__} segment here")
         self.mark(marks.end, supervised=segments[-1].supervise)
@@ -122,21 +127,20 @@ class _Writer:
     def mark(self, text: str, supervised: bool) -> None:
         self._extend(self.layout.tokenizer.markers(text), supervised)
 
-    def text(self, segment: Text) -> None:
-        placeholder = self.layout.template.image
-        if placeholder in segment.text:
+    def text(self, segment: Text | Table) -> None:
+        text, placeholder = text_of(segment, self.sample.name), self.layout.template.image
+        if placeholder in text:
             raise LayoutError(
-                f"{self.sample.name}: the text {segment.text[:60]!r} holds the placeholder {placeholder!r} without a "
+                f"{self.sample.name}: the text {text[:60]!r} holds the placeholder {placeholder!r} without a "
                 "picture; give the picture as an Image segment and leave the placeholder out"
             )
-        self._extend(self.layout.tokenizer.encode(segment.text), segment.supervise)
+        self._extend(self.layout.tokenizer.encode(text), segment.supervise)
 
     def image(self, segment: Image) -> None:
-        layout = self.layout
-        plan = layout.tiling.plan(picture_size(segment.source, segment.id or self.sample.name))
-        length = plan.tiles * layout.tokens_per_tile
+        plan = self.layout.tiling.plan(picture_size(segment.source, segment.id or self.sample.name))
+        length = plan.tiles * self.layout.tokens_per_tile
         self.spans.append(MediaSpan(len(self.ids), length, segment, plan))
-        self._extend((layout.tokenizer.pad_id,) * length, False)
+        self._extend((self.layout.tokenizer.pad_id,) * length, False)
 
     def _extend(self, ids: tuple[int, ...], supervised: bool) -> None:
         self.ids.extend(ids)

@@ -1,8 +1,10 @@
 """What a model reads: a `Sample` is an ordered tuple of segments, each one piece of one modality.
 
 A caption pair, a chat, an interleaved web page and a few-shot prompt are all this one type. Segments are
-immutable and hold a reference to their media, never decoded pixels; labels, masks and packing are derived from
-them by `sensorium.layout` and by nothing else.
+immutable and hold a reference to their media (a path, encoded bytes, or an object that can give them), never decoded
+pixels or sound; labels, masks and packing are derived from them by `sensorium.layout` and by nothing else.
+
+A `Video` is read as its frames and a `Table` as text; a layout refuses what its model has no encoder for.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from sensorium.errors import DataError
 
@@ -36,7 +38,20 @@ class Picture(Protocol):
         ...
 
 
-PictureSource = str | Path | bytes | Picture
+@runtime_checkable
+class Stored(Protocol):
+    """An encoded file that is not a path or bytes: a member of a shard, an object in a store."""
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self) -> bytes:
+        """All of its bytes, the same at every call."""
+        ...
+
+
+MediaSource = str | Path | bytes | Stored
+PictureSource = MediaSource | Picture
 
 
 @dataclass(frozen=True)
@@ -79,11 +94,57 @@ class Region:
 
 @dataclass(frozen=True)
 class Image(Segment):
-    """A picture: a path, encoded bytes, or a `Picture` that can be opened later. What is known of its `regions` is
-    read by objectives alone, never by the model."""
+    """A picture: a path, encoded bytes, or an object that can be read or opened later. What is known of its `regions`
+    is read by objectives alone, never by the model."""
 
     source: PictureSource
     regions: tuple[Region, ...] = ()
+
+
+@dataclass(frozen=True)
+class Video(Segment):
+    """A video, of which a model sees some frames: `frames` of them, from the middles of as many equal parts of the
+    duration, or `rate` in a second. One of the two is given."""
+
+    source: MediaSource
+    frames: int | None = None
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.frames is None) == (self.rate is None) or not 0 < (self.frames or self.rate or 0) < float("inf"):
+            found = f"frames={self.frames} and rate={self.rate}"
+            raise DataError(f"video {self.id or '?'}: found {found}; give one, above 0: how many, or how many a second")
+
+
+@dataclass(frozen=True)
+class Audio(Segment):
+    """A sound."""
+
+    source: MediaSource
+
+
+@dataclass(frozen=True)
+class Table(Segment):
+    """Cells of text in rows that are all as wide as each other and as the `header`, if there is one. Other values are
+    written as text, None as nothing."""
+
+    rows: Sequence[Sequence[Any]]
+    header: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        header, *rows = (tuple("" if c is None else str(c) for c in row) for row in (self.header, *self.rows))
+        widths = {len(row) for row in (*rows, header or rows[0])} if rows else {0}
+        if len(widths) != 1 or 0 in widths:
+            raise DataError(f"table {self.id or '?'}: rows of {sorted(widths)} cells; give all the same, at least one")
+        object.__setattr__(self, "rows", tuple(rows))
+        object.__setattr__(self, "header", header)
+
+
+@dataclass(frozen=True)
+class Points(Segment):
+    """A cloud of points in space."""
+
+    source: MediaSource
 
 
 @dataclass(frozen=True)
@@ -112,8 +173,8 @@ class Sample:
         return [list(run) for _, run in groupby(self.segments, key=lambda segment: segment.role)]
 
     def blind(self) -> Sample:
-        """The same sample with its pictures withheld: what a text-only twin is trained and tested on."""
-        return replace(self, segments=tuple(s for s in self.segments if isinstance(s, Text)))
+        """The same sample with all but text and tables withheld: what a text-only twin is trained and tested on."""
+        return replace(self, segments=tuple(s for s in self.segments if isinstance(s, Text | Table)))
 
 
 def as_sample(value: Sample | Sequence[Segment | str], role: Role = "user") -> Sample:

@@ -120,7 +120,7 @@ PROMPTS: dict[str, tuple[list, str]] = {
     "no such picture": ([Image("/no/such.png")], "no file /no/such.png; check the path"),
     "not a picture": ([Image(b"not a picture", id="slide 3")], "slide 3: 13 bytes is no picture of a known format"),
     "picture cut short": ([Image(png("red", (32, 32))[:60], id="scan")], "scan: cannot decode 60 bytes: .*; re-save"),
-    "a folder": ([Image(Path("/tmp"))], "/tmp is not a readable picture"),
+    "a folder": ([Image(Path("/tmp"))], "/tmp is not a readable file; check the path"),
 }  # fmt: skip
 
 

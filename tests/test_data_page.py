@@ -98,5 +98,7 @@ def test_the_page_s_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("SENSORIUM_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     Path("cat.png").write_bytes(picture("cat.png"))
-    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    exec(compile(block, "docs/data.md", "exec"), {})
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block, "docs/data.md", "exec"), {})

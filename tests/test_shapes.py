@@ -17,7 +17,7 @@ from sensorium.data.images import open_picture, picture_size
 from sensorium.data.source import Source
 from sensorium.data.sources.sensorium import write_jsonl
 from sensorium.errors import ConfigError, DataError
-from sensorium.sample import Image, Region, Sample, Text, chat
+from sensorium.sample import Audio, Image, Region, Sample, Text, Video, chat
 
 DATA = Path(os.environ.get("SENSORIUM_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
@@ -140,8 +140,9 @@ def test_typed_parts_columns_and_uris(folder: Path) -> None:
     sample = source("messages", folder)[0]
     assert sample.segments[:3] == (Image(folder / "3.png"), Text("<image> is HTML?"), Image(png((9, 9, 9))))
     lines(folder, {"audios": ["0.png"], "messages": [{"role": "user", "content": "<audio>"}]})
-    with pytest.raises(DataError, match=r"a\.jsonl, line 1: has audio, which is not read yet"):
-        source("messages", folder)[0]
+    assert source("messages", folder)[0].segments == (Audio(folder / "0.png"),)
+    lines(folder, {"videos": ["0.png"], "messages": [{"role": "user", "content": "<video>"}]})
+    assert source("messages", folder)[0].segments == (Video(folder / "0.png", frames=8),)
 
 
 def test_lists_lines_rows_and_csv_say_the_same(folder: Path) -> None:

@@ -16,10 +16,11 @@ from sensorium.data.images import open_picture, picture_size
 from sensorium.data.mixture import Mixture
 from sensorium.data.packer import Packer
 from sensorium.data.quarantine import Refusal
+from sensorium.data.tables import text_of
 from sensorium.errors import DataError
 from sensorium.layout import LaidOut, Layout
 from sensorium.objectives.next_token import NextToken
-from sensorium.sample import Text
+from sensorium.sample import Table, Text
 
 PICTURES = 6
 """Pictures that are decoded and encoded; all others are only counted."""
@@ -57,8 +58,8 @@ def _text_tokens(layout: Layout, laid: LaidOut) -> list[int]:
             marks = layout.template.turn(segment.role)
             counts += [len(layout.tokenizer.markers(mark)) for mark in (marks.prefix, marks.end, marks.after)]
         role = segment.role
-        if isinstance(segment, Text):
-            counts.append(len(layout.tokenizer.encode(segment.text)))
+        if isinstance(segment, Text | Table):
+            counts.append(len(layout.tokenizer.encode(text_of(segment))))
     return counts
 
 
@@ -86,7 +87,7 @@ def labels(subject: Subject) -> str:
     """Labels are where they should be: what the loss wants predicted is the supervised text, and nothing else."""
     tokenizer, tokens, lossy = subject.base.tokenizer, 0, 0
     for laid in map(subject.unbounded, subject.samples):
-        texts = [s.text for s in laid.sample.segments if isinstance(s, Text) and s.supervise]
+        texts = [text_of(s) for s in laid.sample.segments if isinstance(s, Text | Table) and s.supervise]
         wanted = [token for text in texts for token in tokenizer.encode(text)]
         found = tokenizer.decode(laid.ids[laid.supervised].tolist())
         name = laid.sample.name

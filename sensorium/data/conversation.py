@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sensorium.data.folder import Folder
-from sensorium.data.media import KINDS, Kind, Medium, medium, segment
+from sensorium.data.record_table import Record
 from sensorium.data.records import look_up
-from sensorium.data.tables import Record
+from sensorium.data.references import KINDS, Kind, Medium, medium, segment
 from sensorium.errors import DataError
 from sensorium.sample import Role, Segment, Text
 
@@ -102,7 +102,7 @@ def _placed(turns: Sequence[Turn], waiting: Mapping[Kind, Iterator[Medium]], nam
         for piece in turn.pieces:
             if isinstance(piece, Slot):
                 source = next(waiting[piece.kind]) if piece.source is None else piece.source
-                yield segment(piece.kind, source, turn.role, name)
+                yield segment(piece.kind, source, turn.role)
             elif piece:
                 yield Text(piece, role=turn.role, supervise=turn.role == "assistant")
 

@@ -36,6 +36,10 @@ class Stored:
     length: int | None = None
     """None: to the end"""
 
+    @property
+    def name(self) -> str:
+        return str(self)
+
     def read(self, most: int | None = None) -> bytes:
         """The bytes, or the first `most` of them; a `DataError` if the file is gone or shorter than it was."""
         asked = min((n for n in (self.length, most) if n is not None), default=None)

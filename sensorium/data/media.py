@@ -1,85 +1,90 @@
-"""What records say of pictures, video and sound, as segments: paths in the folder, bytes, and what parquet makes of
-them. Which modalities can be read is said here and nowhere else."""
+"""Encoded files of any kind: their bytes from any reference, and what they are by content, never by name."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
-from sensorium.data.files import Stored
-from sensorium.data.folder import Folder
-from sensorium.errors import DataError
-from sensorium.sample import Image, Role, Segment
+from sensorium.errors import DataError, SensoriumError
+from sensorium.sample import MediaSource
 
-Kind = Literal["image", "video", "audio"]
-Medium = Path | Stored | bytes
-"""What may be the `source` of a segment."""
-
-KINDS: tuple[Kind, ...] = ("image", "video", "audio")
-SEGMENTS: dict[Kind, Any] = {"image": Image}
-"""The segments that hold a medium in their `source`."""
-
-ENDINGS = {
-    "image": (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"),
-    "audio": (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a"),
-    "text": (".txt",),
-}
-"""How the names of files of a kind end, in small letters; the first that is there is taken."""
+Kind = Literal["wav", "flac", "ogg", "mp3", "aac", "mp4", "matroska", "avi", "npy", "ply"]
+HEAD = 16
+"""Bytes from which the kind of a file can be told."""
 
 
-def segment(kind: Kind, source: Medium, role: Role, name: str) -> Segment:
-    """A segment that holds a medium; `name` opens the `DataError` if no segment holds such."""
-    if kind not in SEGMENTS:
-        raise DataError(f"{name}: has {kind}, which is not read yet; leave the record out")
-    return SEGMENTS[kind](source=source, role=role)
-
-
-def medium(value: Any, folder: Folder, field: str, name: str) -> Medium:
-    """A medium as a record gives it: the path of a file in the folder, bytes, {bytes, path} as `datasets` writes them
-    into parquet, or a `data:` URI. Anything else, an address above all, is a `DataError` that begins with `name`."""
-    if isinstance(value, Mapping) and {"bytes", "path"} & value.keys():
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes) and value:
-        return value
-    if isinstance(value, str) and value.startswith("data:"):
-        return _uri(value, field, name)
-    if isinstance(value, str) and value:
-        return folder.find(value, name).plain
-    found = repr(value)[:60]
-    raise DataError(f"{name}: field '{field}' is {found}; it must be the path of a file in {folder}, or its bytes")
-
-
-def media(value: Any, folder: Folder, field: str, name: str) -> list[Medium]:
-    """The media of a field that holds one, a list of them, or nothing."""
-    if value is None:
-        return []
-    return [medium(one, folder, field, name) for one in (value if isinstance(value, list) else [value])]
-
-
-def read_bytes(source: Medium) -> bytes:
-    """The bytes of a medium as they lie there; a `DataError` if they are gone."""
+def open_bytes(source: MediaSource, name: str) -> BinaryIO:
+    """The encoded file, open at its beginning. A `DataError` for a path that is no regular file: reading a pipe or a
+    device could wait for ever."""
     if isinstance(source, bytes):
-        return source
-    return (Stored(source) if isinstance(source, Path) else source).read()
-
-
-def read_text(file: Stored) -> str:
-    """A file of UTF-8 without the white space around it; a `DataError` if it is none."""
-    raw = file.read()
+        return io.BytesIO(source)
+    if not isinstance(source, str | Path):
+        return io.BytesIO(source.read())
     try:
-        return raw.decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 ({error}); found {raw[:60]!r}; save it as UTF-8") from None
+        if (path := Path(source)).is_file():
+            return path.open("rb")
+        found = f"{source} is not a readable file" if path.exists() else f"no file {source}"
+    except (OSError, ValueError) as error:
+        found = f"{str(source)[:200]!r} cannot be opened ({error})"
+    raise DataError(f"{name}: {found}; check the path")
 
 
-def _uri(text: str, field: str, name: str) -> bytes:
-    head, comma, data = text.partition(";base64,")
+def start_of(file: BinaryIO) -> Kind | None:
+    """What an open file is, from its first bytes; it is left at its beginning."""
+    file.seek(0)
+    kind = kind_of(file.read(HEAD))
+    file.seek(0)
+    return kind
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """What begins with these bytes; None for what no reader of sound, video or points knows."""
+    if head[:4] == b"RIFF" and head[8:12] in (b"WAVE", b"AVI "):
+        return "wav" if head[8:12] == b"WAVE" else "avi"
+    for kind, magic, offset in MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return kind
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0:
+        return "aac" if head[1] & 0xF6 == 0xF0 else "mp3"  # the layer bits are zero in ADTS alone
+    return None
+
+
+MAGIC: tuple[tuple[Kind, bytes, int], ...] = (
+    ("flac", b"fLaC", 0),
+    ("ogg", b"OggS", 0),
+    ("mp3", b"ID3", 0),
+    ("mp4", b"ftyp", 4),
+    ("mp4", b"moov", 4),
+    ("mp4", b"mdat", 4),
+    ("matroska", b"\x1a\x45\xdf\xa3", 0),
+    ("npy", b"\x93NUMPY", 0),
+    ("ply", b"ply\n", 0),
+    ("ply", b"ply\r", 0),
+)
+
+
+@contextmanager
+def reading(source: Any, name: str) -> Iterator[None]:
+    """Whatever a decoder stumbles over is the file's fault and must not end a run, but for a lack of memory or of a
+    library. The `DataError` begins with `name`."""
     try:
-        if comma and (found := base64.b64decode(data, validate=True)):
-            return found
-    except (binascii.Error, ValueError):
-        pass
-    raise DataError(f"{name}: field '{field}' is no data URI in base64: {head[:40]!r}; correct it")
+        yield
+    except (SensoriumError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f"{name}: cannot decode {where(source)}: {told(error)}; re-save or remove the file") from error
+
+
+def told(error: Exception) -> str:
+    """What an error says, or what it is where it says nothing."""
+    return str(error) or type(error).__name__
+
+
+def where(source: Any) -> str:
+    """A reference in words."""
+    if isinstance(source, bytes):
+        return f"{len(source)} bytes"
+    return str(source) if isinstance(source, str | Path) else str(source.name)

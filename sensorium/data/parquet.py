@@ -13,7 +13,7 @@ import numpy as np
 from sensorium.assets import need
 from sensorium.data.files import Stored
 from sensorium.data.index import Arrays, compact, indexed
-from sensorium.data.tables import Record, Table
+from sensorium.data.record_table import Record, Table
 from sensorium.errors import DataError
 
 REMEMBERED = 4

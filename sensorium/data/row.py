@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sensorium.data.images import open_picture
+from sensorium.data.frames import open_all
 from sensorium.data.regions import Placed, seen_through
 from sensorium.errors import DataError
 
@@ -93,14 +93,14 @@ def _decode(
     """The samples of a row that can be read, each with the tiles and the size of each of its pictures."""
     readable = []
     for laid in row:
+        pictures = open_all([span.image for span in laid.spans], laid.sample.name)
+        plans = (span.plan for span in laid.spans)
         try:
-            pictures = [open_picture(s.image.source, s.image.id or laid.sample.name) for s in laid.spans]
+            cut = [(layout.tiling.cut(one, plan), one.size) for one, plan in zip(pictures, plans, strict=True)]
         except DataError as error:
             if on_bad is None:
                 raise
             on_bad(laid, error)
             continue
-        plans = (span.plan for span in laid.spans)
-        cut = [(layout.tiling.cut(one, plan), one.size) for one, plan in zip(pictures, plans, strict=True)]
         readable.append((laid, cut))
     return readable

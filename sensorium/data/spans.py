@@ -12,8 +12,8 @@ import numpy as np
 
 from sensorium.data.files import Stored
 from sensorium.data.index import Arrays, compact, indexed
+from sensorium.data.record_table import Record, Table
 from sensorium.data.records import read_record
-from sensorium.data.tables import Record, Table
 from sensorium.errors import DataError
 
 BOM = b"\xef\xbb\xbf"

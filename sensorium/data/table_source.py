@@ -14,10 +14,10 @@ from sensorium.data.files import Stored
 from sensorium.data.folder import Folder
 from sensorium.data.index import Arrays, indexed
 from sensorium.data.parquet import Rows
+from sensorium.data.record_table import Joined, Record, Table
 from sensorium.data.records import SplitConfig, chosen, connected, keys, look_up, share, without_bytes
 from sensorium.data.source import Source
 from sensorium.data.spans import open_text
-from sensorium.data.tables import Joined, Record, Table
 from sensorium.errors import DataError
 from sensorium.sample import Sample
 

@@ -1,59 +1,39 @@
-"""Tables: records by index, whatever file they lie in. Each kind of file is read in place, a record at a time."""
+"""Tables as text, in which every cell stays where it is whatever stands in it."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from sensorium.errors import DataError
+from sensorium.sample import Table, Text
 
-import numpy as np
-
-
-@dataclass(frozen=True)
-class Record:
-    """Named fields, and where they stand."""
-
-    fields: dict[str, Any]
-    name: str
-    """opens the messages of errors: file and line"""
-    place: str
-    """what the record is called where it has no id of its own: the file's path in the folder, and the line"""
+ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+IN_MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "\n": "<br>", "\r": "<br>"})
 
 
-class Table(ABC):
-    """The records of one or several files."""
-
-    @abstractmethod
-    def __len__(self) -> int: ...
-
-    @abstractmethod
-    def place(self, index: int) -> str:
-        """`Record.place` of record `index`, whether or not it can be read."""
-
-    @abstractmethod
-    def read(self, index: int, columns: tuple[str, ...] | None = None) -> Record:
-        """Record `index`; with `columns`, those fields at least. A `DataError` that names its place."""
+def text_of(segment: Text | Table, name: str = "text") -> str:
+    """What a model reads: the text as it is, a table as Markdown on lines of its own. A `DataError` that begins with
+    `name` for half characters, which broken escapes leave and no tokenizer takes."""
+    text = segment.text if isinstance(segment, Text) else f"\n{as_markdown(segment)}\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{name}: the text {text[:60]!r} is no Unicode ({error}); correct or remove it") from None
+    return text
 
 
-class Joined(Table):
-    """Several tables, one after the other."""
+def as_markdown(table: Table) -> str:
+    """A table of GitHub Flavored Markdown (section 4.10 of its specification), one row a line. A table without a
+    header has an empty one, which the format demands. Bars and backslashes are escaped, line ends become `<br>`."""
+    header = table.header or ("",) * len(table.rows[0])
+    lines = [header, ("---",) * len(header), *table.rows]
+    return "\n".join(f"| {' | '.join(_shown(cell) for cell in line)} |" for line in lines)
 
-    def __init__(self, tables: Sequence[Table]) -> None:
-        self.tables = tables
-        self.ends = np.cumsum([len(table) for table in tables])
 
-    def __len__(self) -> int:
-        return int(self.ends[-1])
+def _shown(cell: str) -> str:
+    return cell.replace("\r\n", "\n").translate(IN_MARKDOWN)
 
-    def place(self, index: int) -> str:
-        table, at = self._find(index)
-        return table.place(at)
 
-    def read(self, index: int, columns: tuple[str, ...] | None = None) -> Record:
-        table, at = self._find(index)
-        return table.read(at, columns)
-
-    def _find(self, index: int) -> tuple[Table, int]:
-        number = int(np.searchsorted(self.ends, index, side="right"))
-        return self.tables[number], index - (int(self.ends[number - 1]) if number else 0)
+def as_plain(table: Table) -> str:
+    """One row a line, cells apart by tabs, the header first if there is one. Tabs, line ends and backslashes in cells
+    are escaped as `\\t`, `\\n`, `\\r` and `\\\\`, so nothing is lost."""
+    lines = [table.header, *table.rows] if table.header else table.rows
+    return "\n".join("\t".join(cell.translate(ESCAPES) for cell in line) for line in lines)

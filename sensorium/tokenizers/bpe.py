@@ -9,7 +9,8 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as RustTokenizer
 
 from sensorium.data.source import Source
-from sensorium.sample import Text
+from sensorium.data.tables import text_of
+from sensorium.sample import Table, Text
 from sensorium.tokenizers.tokenizer import FILE, Tokenizer
 
 PAD, IMAGE = "<|pad|>", "<|image|>"
@@ -53,4 +54,4 @@ def _texts(config: BPE.Config):
     for source_config in config.corpus:
         source = source_config.build()
         for index in range(min(config.samples, len(source))):
-            yield from (s.text for s in source[index].segments if isinstance(s, Text))
+            yield from (text_of(s) for s in source[index].segments if isinstance(s, Text | Table))

@@ -16,8 +16,8 @@ from sensorium.config import Config as Plain
 from sensorium.data.files import Stored
 from sensorium.data.folder import Folder
 from sensorium.data.index import Texts
-from sensorium.data.media import ENDINGS, read_text, segment
 from sensorium.data.records import SplitConfig, chosen, share
+from sensorium.data.references import ENDINGS, read_text, segment
 from sensorium.data.shards import Shards
 from sensorium.data.source import Source
 from sensorium.errors import DataError
@@ -75,7 +75,7 @@ class Pile:
         file = self.file(self._place(stem), name)
         if kind == "text":
             return Text(read_text(file), role="document", supervise=True, id=name)
-        return replace(segment(kind, file.plain, "document", name), id=name)
+        return replace(segment(kind, file.plain, "document"), id=name)
 
     def file(self, place: int, name: str) -> Stored:
         raise NotImplementedError

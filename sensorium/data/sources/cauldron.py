@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import Field
 
 from sensorium.data.conversation import Turn, opened_by, segments
-from sensorium.data.media import media
+from sensorium.data.record_table import Record
+from sensorium.data.references import media
 from sensorium.data.table_source import TableConfig, TableSource
-from sensorium.data.tables import Record
 from sensorium.errors import DataError
 from sensorium.sample import Sample
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import Field
 
-from sensorium.data.media import medium, segment
+from sensorium.data.record_table import Record
 from sensorium.data.records import look_up
+from sensorium.data.references import medium, segment
 from sensorium.data.table_source import TableConfig, TableSource
-from sensorium.data.tables import Record
 from sensorium.errors import DataError
 from sensorium.sample import Sample, Segment, Text
 
@@ -35,7 +35,7 @@ class Interleaved(TableSource, name="interleaved"):
             raise DataError(f"{name}: {len(texts)} texts and {len(images)} images; fill each list up with null")
         for place, (text, image) in enumerate(zip(texts, images, strict=True)):
             if image is not None and text is None:
-                yield segment("image", medium(image, self.media, f"{field}.{place}", name), "document", name)
+                yield segment("image", medium(image, self.media, f"{field}.{place}", name), "document")
             elif image is not None or not isinstance(text, str | None):
                 raise DataError(f"{name}: place {place} has {text!r:.40} and {image!r:.40}; one must be null")
             elif text:

@@ -7,10 +7,10 @@ import hashlib
 from pydantic import Field
 
 from sensorium.data.index import Arrays
-from sensorium.data.media import Medium, medium, read_bytes
+from sensorium.data.record_table import Record
 from sensorium.data.records import TemplateConfig, look_up, make_sample
+from sensorium.data.references import Medium, medium, read_bytes
 from sensorium.data.table_source import TableConfig, TableSource
-from sensorium.data.tables import Record
 from sensorium.sample import Sample
 
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from sensorium.data.media import medium, segment
+from sensorium.data.record_table import Record
+from sensorium.data.references import medium, segment
 from sensorium.data.table_source import TableConfig, TableSource
-from sensorium.data.tables import Record
 from sensorium.errors import DataError
 from sensorium.sample import Sample, Segment, Text
 
@@ -52,7 +52,7 @@ class MMC4(TableSource, name="mmc4"):
                 raise DataError(f"{name}: found {found}; expected a number, and one from 0 to {sentences - 1}")
             if match >= self.config.least:
                 source = medium(about.get(field), self.media, field, name)
-                yield place, segment("image", source, "document", name)
+                yield place, segment("image", source, "document")
 
 
 def _woven(sentences: list[str], places: Mapping[int, list[Any]]) -> Iterator[Segment]:

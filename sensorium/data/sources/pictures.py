@@ -11,10 +11,10 @@ from pydantic import Field
 from sensorium.data.files import Stored
 from sensorium.data.folder import Folder
 from sensorium.data.index import Texts
-from sensorium.data.media import ENDINGS, read_text
+from sensorium.data.record_table import Record, Table
+from sensorium.data.references import ENDINGS, read_text
 from sensorium.data.sources.jsonl import JSONLines
 from sensorium.data.table_source import TableConfig
-from sensorium.data.tables import Record, Table
 from sensorium.errors import DataError
 
 

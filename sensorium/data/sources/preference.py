@@ -7,10 +7,10 @@ from typing import Any
 from pydantic import Field
 
 from sensorium.data.conversation import Turn, marked, opened_by, read_turns, segments
-from sensorium.data.media import media
+from sensorium.data.record_table import Record
 from sensorium.data.records import look_up
+from sensorium.data.references import media
 from sensorium.data.table_source import TableConfig, TableSource
-from sensorium.data.tables import Record
 from sensorium.errors import DataError
 from sensorium.sample import Sample
 

@@ -14,9 +14,9 @@ from pydantic import Field
 
 from sensorium.data.files import Stored
 from sensorium.data.images import open_picture
-from sensorium.data.media import medium, read_bytes
+from sensorium.data.record_table import Record
+from sensorium.data.references import medium, read_bytes
 from sensorium.data.table_source import TableConfig, TableSource
-from sensorium.data.tables import Record
 from sensorium.errors import DataError
 from sensorium.sample import Image, PictureSource, Region, Role, Sample, Segment, Text
 

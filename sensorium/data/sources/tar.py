@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import Field
 
 from sensorium.data.files import Stored
-from sensorium.data.media import ENDINGS, read_text
 from sensorium.data.records import TemplateConfig, chosen, make_sample, read_record
+from sensorium.data.references import ENDINGS, read_text
 from sensorium.data.shards import Shards
 from sensorium.data.source import Source
 from sensorium.errors import DataError
