@@ -1,0 +1,56 @@
+"""Two towers: a small model of whether a picture and a text belong together, trained by contrast in minutes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from sensorium.config import Config
+from sensorium.curation.words import grams, hashed, words_of
+from sensorium.encoders.encoder import Encoder
+
+
+class TowersConfig(Config):
+    """The size of two towers."""
+
+    dim: int = Field(default=128, ge=1, description="width of the space that both towers map into")
+    buckets: int = Field(default=8192, ge=2, description="embeddings that words and pairs of words share by their hash")
+
+
+class Towers(nn.Module):
+    """Pictures through an encoder, mean and maximum of its features, and two layers; texts as a bag of hashed words and
+    pairs of words, and two layers. Both come out with length 1."""
+
+    def __init__(self, config: TowersConfig, encoder: Encoder) -> None:
+        super().__init__()
+        self.config, self.encoder = config, encoder
+        features = 2 * encoder.config.dim  # type: ignore[union-attr]
+        self.see = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, 2 * config.dim), nn.GELU(),
+                                 nn.Linear(2 * config.dim, config.dim))  # fmt: skip
+        self.words = nn.EmbeddingBag(config.buckets, config.dim, mode="mean")
+        self.say = nn.Sequential(nn.LayerNorm(config.dim), nn.Linear(config.dim, 2 * config.dim), nn.GELU(),
+                                 nn.Linear(2 * config.dim, config.dim))  # fmt: skip
+        self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def pictures(self, tiles: Tensor) -> Tensor:
+        """uint8 `[n, 3, height, width]` to unit vectors `[n, dim]`."""
+        features = self.encoder(tiles)
+        return F.normalize(self.see(torch.cat([features.mean(1), features.amax(1)], dim=-1)), dim=-1)
+
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors `[n, dim]`."""
+        bags = [[hashed(g) % self.config.buckets for k in (1, 2) for g in grams(words_of(t), k)] for t in texts]
+        starts = torch.tensor([0, *(len(bag) for bag in bags[:-1])]).cumsum(0)
+        ids = torch.tensor([id for bag in bags for id in bag], dtype=torch.int64)
+        return F.normalize(self.say(self.words(ids, starts)), dim=-1)
+
+    def contrast(self, tiles: Tensor, texts: Sequence[str]) -> Tensor:
+        """The symmetric InfoNCE loss of pairs (CLIP, arXiv 2103.00020, figure 3), a mean over the batch."""
+        logits = self.scale.clamp(max=math.log(100.0)).exp() * self.pictures(tiles) @ self.texts(texts).T
+        own = torch.arange(len(logits))
+        return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
