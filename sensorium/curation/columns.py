@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from sensorium.assets import need
-from sensorium.config import PartConfig
 from sensorium.curation.step import Scorer, Value
 from sensorium.curation.table import Column, Table
 from sensorium.data.selection import identity

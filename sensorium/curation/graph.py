@@ -31,8 +31,7 @@ def hamming_pairs(hashes: np.ndarray, distance: int) -> np.ndarray:
 
     Multi-index hashing (Norouzi, Punjani & Fleet, arXiv 1307.2982, section 3.1): of hashes so near, one of four words
     of 16 bits differs in at most a quarter of the bits; each word is looked up in a sorted list, with every such
-    change. Equal hashes are each paired with the first of them alone, so that a thousand blank pictures are not a million
-    pairs.
+    change. Equal hashes are each paired with the first of them alone: a thousand blank pictures are no million pairs.
     """
     unique, first = np.unique(hashes, return_index=True)
     near = [np.empty((0, 2), dtype=np.int64)]

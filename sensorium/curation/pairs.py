@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image as PILImage
 
 from sensorium.data.images import open_picture
+from sensorium.data.tiling import to_array
 from sensorium.errors import DataError
 from sensorium.sample import Image, Sample, Text
+
+if TYPE_CHECKING:
+    from sensorium.encoders.encoder import Encoder
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,12 @@ def picture_of(sample: Sample) -> PILImage.Image:
     if len(sample.images) != 1:
         raise DataError(f"{sample.name}: has {len(sample.images)} pictures; this scorer reads samples with one")
     return open_picture(sample.images[0].source, sample.images[0].id or sample.name)
+
+
+def tile_of(sample: Sample, encoder: Encoder) -> np.ndarray:
+    """The one picture of a sample, stretched to what an encoder reads, uint8 `[3, height, width]`."""
+    shape: Any = encoder.config
+    return to_array(picture_of(sample).resize(shape.input_size))
 
 
 def caption_of(sample: Sample) -> str:

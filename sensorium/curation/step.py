@@ -63,6 +63,9 @@ class Scorer(Part, family="scorer", package="sensorium.curation.scorers"):
 class Selector(Part, family="selector", package="sensorium.curation.selectors"):
     """Keeps some samples by their columns."""
 
+    class Config(PartConfig):
+        """What decides."""
+
     def __init__(self, config: Any) -> None:
         self.config = config
 

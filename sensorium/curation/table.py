@@ -25,8 +25,8 @@ class Column:
     def of(cls, values: Sequence[object] | np.ndarray) -> Column:
         """A column of which all is known, NaN excepted."""
         array = np.asarray(values)
-        known = ~np.isnan(array) if array.dtype.kind == "f" else np.ones(len(array), dtype=bool)
-        return cls(array, known.reshape(len(array), -1).all(axis=1))
+        unknown = np.isnan(array) if array.dtype.kind == "f" else np.zeros(len(array), dtype=bool)
+        return cls(array, ~np.any(unknown.reshape(len(array), -1), axis=1))
 
     def take(self, indices: np.ndarray) -> Column:
         return Column(self.values[indices], self.known[indices])

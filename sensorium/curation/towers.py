@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,8 @@ class Towers(nn.Module):
     def __init__(self, config: TowersConfig, encoder: Encoder) -> None:
         super().__init__()
         self.config, self.encoder = config, encoder
-        features = 2 * encoder.config.dim  # type: ignore[union-attr]
+        shape: Any = encoder.config
+        features = 2 * shape.dim
         self.see = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, 2 * config.dim), nn.GELU(),
                                  nn.Linear(2 * config.dim, config.dim))  # fmt: skip
         self.words = nn.EmbeddingBag(config.buckets, config.dim, mode="mean")

@@ -35,9 +35,9 @@ class Selection:
 
     def write(self, file: Path) -> None:
         """Write the `.npz` file; not atomic by itself."""
-        weights = {} if self.weights is None else {"weights": np.asarray(self.weights, np.float64)}
+        weights = np.ones(len(self.indices)) if self.weights is None else np.asarray(self.weights, np.float64)
         with file.open("wb") as opened:
-            np.savez(opened, source=np.array(self.source), indices=np.asarray(self.indices, np.int64), **weights)
+            np.savez(opened, source=np.array(self.source), indices=np.asarray(self.indices, np.int64), weights=weights)
 
     @classmethod
     def read(cls, file: Path) -> Selection:
@@ -46,7 +46,6 @@ class Selection:
             raise DataError(f"{file}: no such selection; make it with `sensorium data select`")
         try:
             with np.load(file, allow_pickle=False) as found:
-                weights = found["weights"] if "weights" in found else None
-                return cls(str(found["source"]), found["indices"], weights)
+                return cls(str(found["source"]), found["indices"], found["weights"])
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{file}: not a selection ({error}); make it again with `sensorium data select`") from None

@@ -13,12 +13,11 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 
 from sensorium.curation.models import load_frozen, weights_digest
-from sensorium.curation.pairs import caption_of, picture_of
+from sensorium.curation.pairs import caption_of, tile_of
 from sensorium.curation.step import Kind, Scorer
 from sensorium.curation.towers import Towers, TowersConfig
 from sensorium.data.mixture import permuted
 from sensorium.data.source import Source
-from sensorium.data.tiling import to_array
 from sensorium.encoders.encoder import Encoder
 from sensorium.errors import DataError
 from sensorium.sample import Sample
@@ -91,8 +90,7 @@ class DFN(Scorer, name="dfn"):
 
 def pair_of(sample: Sample, towers: Towers) -> Pair:
     """The picture, uint8 `[3, height, width]`, and the caption."""
-    size = towers.encoder.config.input_size  # type: ignore[union-attr]
-    return to_array(picture_of(sample).resize(size)), caption_of(sample)
+    return tile_of(sample, towers.encoder), caption_of(sample)
 
 
 def train(towers: Towers, config: DFN.Config) -> list[float]:

@@ -11,9 +11,8 @@ import torch
 from pydantic import Field, model_validator
 
 from sensorium.curation.models import load_frozen, weights_digest
-from sensorium.curation.pairs import picture_of
+from sensorium.curation.pairs import tile_of
 from sensorium.curation.step import Kind, Scorer
-from sensorium.data.tiling import to_array
 from sensorium.encoders.encoder import Encoder
 from sensorium.sample import Sample
 
@@ -56,11 +55,10 @@ class PictureFeatures(Scorer, name="picture-features"):
                 torch.manual_seed(0)
                 self.encoder = config.encoder.build().eval().requires_grad_(False)
             config.encoder.load_pretrained(self.encoder)
-        self.size = self.encoder.config.input_size  # type: ignore[union-attr]
 
     def read(self, sample: Sample) -> np.ndarray:
         """uint8 `[3, height, width]`"""
-        return to_array(picture_of(sample).resize(self.size))
+        return tile_of(sample, self.encoder)
 
     @torch.inference_mode()
     def score(self, items: Sequence[np.ndarray]) -> list[tuple[np.ndarray]]:

@@ -40,3 +40,8 @@ class TextFeatures(Scorer, name="text-features"):
                 bits = hashed(run)
                 vector[(bits >> 1) % self.config.dim] += 1 if bits & 1 else -1
         return vector
+
+    def unit(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts as vectors of length 1, `[n, dim]`; zeros for a text without words."""
+        vectors = np.stack([self.vector(words_of(text)) for text in texts])
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

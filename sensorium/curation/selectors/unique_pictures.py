@@ -31,10 +31,12 @@ class UniquePictures(Selector, name="unique-pictures"):
 
     def select(self, table: Table, count: int | None = None) -> np.ndarray:
         refuse_count(self, count)
-        hashes, thumbnails = table[self.config.hashes], table.vectors(self.config.thumbnails).values[hashes.known]
+        hashes = table[self.config.hashes]
+        thumbnails = table.vectors(self.config.thumbnails).values[hashes.known]
         pairs = hamming_pairs(hashes.values[hashes.known], self.config.distance)
         cosines = (thumbnails[pairs[:, 0]] * thumbnails[pairs[:, 1]]).sum(axis=1)
-        blank = ~thumbnails.any(axis=1)[pairs].any(axis=1)  # one colour each: nothing but the hash can be compared
+        plain = np.linalg.norm(thumbnails, axis=1) < 0.5  # of one colour: nothing but the hash can be compared
+        blank = plain[pairs[:, 0]] & plain[pairs[:, 1]]
         return first_of_groups(hashes.known, pairs[blank | (cosines >= self.config.cosine)])
 
 
