@@ -25,7 +25,7 @@ class KMeans(Config):
         from sklearn.cluster import KMeans as Method
 
         number = min(self.clusters, len(vectors))
-        method = Method(number, n_init=1, max_iter=self.iterations, random_state=self.seed)
+        method = Method(number, n_init="auto", max_iter=self.iterations, random_state=self.seed)
         labels = method.fit_predict(vectors)
         centres = method.cluster_centers_ / np.maximum(np.linalg.norm(method.cluster_centers_, axis=1)[:, None], 1e-12)
         return Clusters(labels, (vectors * centres[labels]).sum(axis=1))

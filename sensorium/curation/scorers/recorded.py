@@ -26,6 +26,10 @@ class Recorded(Scorer, name="recorded"):
                 raise ValueError("name at least one field in numbers or texts")
             return self
 
+        @classmethod
+        def example(cls) -> Self:
+            return cls(numbers=("record.score",))
+
         @property
         def columns(self) -> dict[str, Kind]:
             return {**dict.fromkeys(self.numbers, "number"), **dict.fromkeys(self.texts, "text")}

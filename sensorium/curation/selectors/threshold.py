@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sensorium.curation.step import Selector
 from sensorium.curation.table import Table
@@ -17,16 +17,24 @@ class Threshold(Selector, name="threshold"):
 
     class Config(Selector.Config):
         column: str = Field(description="a column of numbers, such as mlm-filter.semantics")
-        least: float = -math.inf
-        most: float = math.inf
+        least: float | None = None
+        most: float | None = None
+
+        @model_validator(mode="after")
+        def _bounded(self) -> Threshold.Config:
+            if self.least is None and self.most is None:
+                raise ValueError("give least, most or both")
+            return self
 
     config: Config
 
     def select(self, table: Table, count: int | None = None) -> np.ndarray:
         refuse_count(self, count)
         column = table[self.config.column]
-        within = (column.values >= self.config.least) & (column.values <= self.config.most)
-        return np.flatnonzero(column.known & within)
+        least, most = self.config.least, self.config.most
+        low = -math.inf if least is None else least
+        high = math.inf if most is None else most
+        return np.flatnonzero(column.known & (column.values >= low) & (column.values <= high))
 
 
 def refuse_count(selector: Selector, count: int | None) -> None:
