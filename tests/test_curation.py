@@ -268,7 +268,9 @@ def test_score_select_report_and_train_on_it(tmp_path: Path) -> None:
 
 
 def test_scores_of_other_sources_are_not_mixed(tmp_path: Path) -> None:
-    Pool(sources=(SOURCE,)).claim(tmp_path)
+    Pool(sources=(Toy.Config(samples=2),)).claim(tmp_path)
+    Pool(sources=(SOURCE,)).claim(tmp_path)  # nothing was scored yet
+    score([SOURCE], Lengths.Config(), tmp_path)
     Pool(sources=(SOURCE,)).claim(tmp_path)
     with pytest.raises(ConfigError, match="the scores of other sources"):
         Pool(sources=(Toy.Config(samples=1),)).claim(tmp_path)

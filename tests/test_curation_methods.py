@@ -19,16 +19,16 @@ from sensorium.config import find_part
 from sensorium.curation.clusters import Clusters
 from sensorium.curation.columns import read_table
 from sensorium.curation.graph import bits, components, hamming_pairs
+from sensorium.curation.pairs import text_of
 from sensorium.curation.run import score
 from sensorium.curation.scorers.consistency import agreed
 from sensorium.curation.scorers.minhash import MinHash
-from sensorium.curation.scorers.mlm_filter import CRITERIA, MLMFilter, grade
+from sensorium.curation.scorers.mlm_filter import CRITERIA, grade
 from sensorium.curation.scorers.picture_hash import dhash, thumbnail
 from sensorium.curation.scorers.text_quality import measure
 from sensorium.curation.selectors.bunny_coreset import BunnyCoreset, middles, window
 from sensorium.curation.selectors.mmssr import MMSSR, spread
 from sensorium.curation.selectors.semdedup import SemDeDup, before
-from sensorium.curation.step import Scorer
 from sensorium.curation.table import Column, Table
 from sensorium.curation.words import grams
 from sensorium.data.source import Source
@@ -341,7 +341,8 @@ def test_a_grade_is_read(reply: str, expected: float) -> None:
     assert grade(reply) == expected
 
 
-def test_mlm_filter_asks_four_questions(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlm_filter_asks_four_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy_model("model.context=512", "stages.0.length=512", "stages.1.length=512").save(tmp_path / "long")
     asked: list[Sample] = []
 
     def reply(model: Any, prompts: list[Sample], **options: Any) -> list[str]:
@@ -349,18 +350,14 @@ def test_mlm_filter_asks_four_questions(checkpoint: Path, tmp_path: Path, monkey
         return [str(10 * i) if i != 2 else "none" for i in range(len(prompts))]
 
     monkeypatch.setattr("sensorium.curation.scorers.mlm_filter.generate", reply)
-    monkeypatch.setattr(MLMFilter, "read", lambda self, sample: MLMFilter_read(sample))
-    table = scored(Said.Config(texts=("one", "two")), "mlm-filter", tmp_path, checkpoint=str(checkpoint))
+    table = scored(Said.Config(texts=("one", "two")), "mlm-filter", tmp_path, checkpoint=str(tmp_path / "long"))
     assert [len(prompt.images) for prompt in asked] == [1] * 8
+    assert ["Caption: two" in text_of(prompt) for prompt in asked] == [False] * 4 + [True] * 4
+    assert all(criterion in text_of(asked[i]) for i, criterion in enumerate(CRITERIA.values()))
     found = [table[f"mlm-filter.{name}"].values.tolist() for name in CRITERIA]
     assert found[0] == [0, 40]
     assert math.isnan(found[2][0])
     assert found[2][1] == 60
-
-
-def MLMFilter_read(sample: Sample) -> list[Sample]:  # noqa: N802
-    """The toy model's context is too short for the real questions."""
-    return [sample] * len(CRITERIA)
 
 
 def test_agreement_of_answers() -> None:
@@ -417,15 +414,16 @@ def test_clip_score_is_that_of_transformers(tmp_path: Path) -> None:
     tower = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     text = {**tower, "vocab_size": len(words), "max_position_embeddings": 8, "eos_token_id": 2, "pad_token_id": 0}
     torch.manual_seed(0)
-    model = transformers.CLIPModel(transformers.CLIPConfig(
-        text_config=text, vision_config={**tower, "image_size": 16, "patch_size": 8}, projection_dim=8)).eval()  # fmt: skip
+    seeing = {**tower, "image_size": 16, "patch_size": 8}
+    config = transformers.CLIPConfig(text_config=text, vision_config=seeing, projection_dim=8)
+    model = transformers.CLIPModel(config).eval()
     model.save_pretrained(tmp_path / "clip")
     tokenizer.save_pretrained(tmp_path / "clip")
     texts = ("red picture", "green picture picture", "red " * 20)
     table = scored(Said.Config(texts=texts), "clip-score", tmp_path / "out", path=str(tmp_path / "clip"))
     pixels = torch.from_numpy(np.array(PILImage.open(io.BytesIO(png("red", (16, 16)))))).permute(2, 0, 1)[None]
-    for index, text_of in enumerate(texts):
-        encoded = tokenizer(text_of, return_tensors="pt", truncation=True, max_length=8)
+    for index, said in enumerate(texts):
+        encoded = tokenizer(said, return_tensors="pt", truncation=True, max_length=8)
         seen = model(pixel_values=pixels / 127.5 - 1, **encoded)
         expected = torch.cosine_similarity(seen.image_embeds, seen.text_embeds).item()
         assert table["clip-score.similarity"].values[index] == pytest.approx(expected, abs=1e-5)
@@ -479,12 +477,3 @@ def test_captions_are_mixed_in_their_ratio() -> None:
     assert abs(sum(text.startswith("dense") for text in said) / 400 - 0.75) < 0.065
     assert len({mix[i].id for i in range(400)}) == 400
     assert said[:200] != said[200:], "drawn anew"
-
-
-def test_every_scorer_names_its_columns_and_kinds() -> None:
-    config: Any
-    for name in ("picture-hash", "minhash", "text-quality", "text-features"):
-        config = find_part("scorer", name)()
-        scorer: Scorer = config.build(fitted=Path())
-        (row,) = scorer.score([scorer.read(FactorWorld(WORLD)[0])])
-        assert len(row) == len(config.columns)

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field
 
 from sensorium.config import Config, load_yaml
+from sensorium.curation.columns import ABOUT
 from sensorium.data.source import Source
 from sensorium.errors import ConfigError
 from sensorium.recipe import find_recipe
@@ -41,10 +42,9 @@ class Pool(Config):
 
     def claim(self, out: Path) -> None:
         """Make `out` the folder of this pool's scores; a `ConfigError` if it is that of another."""
-        if not (out / FILE).is_file():
-            write_file(out / FILE, self.to_yaml())
-        elif Pool.at(out) != self:
+        if any(out.glob(f"*/{ABOUT}")) and Pool.at(out) != self:
             raise ConfigError(f"{out}: holds the scores of other sources; give another folder")
+        write_file(out / FILE, self.to_yaml())
 
 
 def _has_sources(file: Path) -> bool:
