@@ -61,7 +61,7 @@ def methods(clean: dict[str, Any], model: Path, twin: Path, steps: int) -> list[
         return {"type": "top", "column": column}
 
     def semdedup(epsilon: float) -> dict[str, Any]:
-        return {"type": "semdedup", "column": "picture-hash.thumbnail", "epsilon": epsilon, "kmeans": {"clusters": 20}}
+        return {"type": "semdedup", "column": "picture-hash.thumbnail", "epsilon": epsilon, "clusters": 20}
 
     return [
         Method("text-quality, 4 words or more", {"type": "text-quality"},

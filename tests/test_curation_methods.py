@@ -122,7 +122,7 @@ def test_known_duplicates_are_found(tmp_path: Path) -> None:
     table, source = scored(NOISY, "picture-hash", tmp_path), NOISY.build()
     pairs = [(i, source[i].meta["of"]) for i in range(400) if source.noise(i) == "near-duplicate"]
     for selector in ({"name": "unique-pictures"}, {"name": "semdedup", "column": "picture-hash.thumbnail",
-                                                   "epsilon": 0.1, "kmeans": {"clusters": 4}}):  # fmt: skip
+                                                   "epsilon": 0.1, "clusters": 4}):  # fmt: skip
         removed = set(range(400)) - set(select(table=table, **selector))
         related = {i for pair in pairs for i in pair}
         assert len(removed & related) >= 0.95 * len(removed)
@@ -215,10 +215,10 @@ def slow_semdedup(vectors: np.ndarray, clusters: Clusters, epsilon: float, farth
 @pytest.mark.parametrize("keep", ["farthest", "nearest"])
 def test_semdedup_is_its_pseudo_code(keep: Any) -> None:
     vectors = crowded(90)
-    config = SemDeDup.Config.from_dict({"column": "v", "epsilon": 0.1, "keep": keep, "kmeans": {"clusters": 5}})
+    config = SemDeDup.Config.from_dict({"column": "v", "epsilon": 0.1, "keep": keep, "clusters": 5})
     table = numbers(v=3 * vectors)
     kept = config.build().select(table).tolist()
-    assert kept == slow_semdedup(vectors, config.kmeans(vectors), 0.1, keep == "farthest")
+    assert kept == slow_semdedup(vectors, config.cluster(vectors), 0.1, keep == "farthest")
     assert 40 < len(kept) < 75
     assert config.build().select(table, len(kept)).tolist() == kept
     fewer = config.build().select(table, 30).tolist()
@@ -247,9 +247,9 @@ def test_bunny_keeps_the_middle_of_each_component() -> None:
 def test_bunny_s_windows_by_hand() -> None:
     vectors = units(100, dim=64)
     scores = np.random.default_rng(1).random(100)
-    config = BunnyCoreset.Config.from_dict({"column": "v", "score": "s", "edge": 0.99, "kmeans": {"clusters": 3}})
+    config = BunnyCoreset.Config.from_dict({"column": "v", "score": "s", "edge": 0.99, "clusters": 3})
     table = numbers(v=vectors, s=scores)
-    cosines = config.kmeans(vectors).cosines
+    cosines = config.cluster(vectors).cosines
     by_score = sorted(range(100), key=lambda i: -scores[i])[40:60]
     by_centroid = sorted(by_score, key=lambda i: -cosines[i])[3:7]
     assert config.build().select(table).tolist() == sorted(by_centroid)
@@ -384,7 +384,7 @@ def test_dfn_learns_what_belongs_together(tmp_path: Path) -> None:
     pool = Noisy.Config.from_dict({"source": {**easy, "seed": 1, "scenes": 200}, "near_duplicate": 0.0,
                                    "wrong_caption": 0.2, "off_topic": 0.0, "low_information": 0.0})  # fmt: skip
     small = {"type": "vit", "image_size": 16, "patch_size": 4, "width": 16, "depth": 0, "num_heads": 2}
-    config = {"clean": easy, "encoder": small, "steps": 60, "pairs": 32, "lr": 5e-3, "towers": {"dim": 32}}
+    config = {"clean": easy, "encoder": small, "steps": 60, "pairs": 32, "lr": 5e-3, "dim": 32}
     table = scored(pool, "dfn", tmp_path, **config)
     similarity = table["dfn.similarity"].values
     noise = np.array([pool.build().noise(i) != "" for i in range(200)])

@@ -9,23 +9,24 @@ import numpy as np
 from pydantic import Field
 
 from sensorium.assets import need
-from sensorium.config import Config
+from sensorium.curation.step import Selector
 
 
-class KMeans(Config):
-    """How unit vectors are clustered."""
+class ClusteredConfig(Selector.Config):
+    """Base of the configs of selectors that cluster embeddings."""
 
-    clusters: int = Field(default=100, ge=1, description="fewer if there are fewer samples")
-    iterations: int = Field(default=100, ge=1)
+    column: str = Field(default="picture-features.vector", description="the embeddings")
+    clusters: int = Field(default=100, ge=1, description="of k-means; fewer if there are fewer samples")
+    iterations: int = Field(default=100, ge=1, description="of k-means, at most")
     seed: int = 0
 
-    def __call__(self, vectors: np.ndarray) -> Clusters:
-        """Cluster unit vectors `[n, dim]`."""
+    def cluster(self, vectors: np.ndarray) -> Clusters:
+        """Cluster unit vectors `[n, dim]` by k-means."""
         need("sklearn", "curation", "k-means")
-        from sklearn.cluster import KMeans as Method
+        from sklearn.cluster import KMeans
 
         number = min(self.clusters, len(vectors))
-        method = Method(number, n_init="auto", max_iter=self.iterations, random_state=self.seed)
+        method = KMeans(number, n_init="auto", max_iter=self.iterations, random_state=self.seed)
         labels = method.fit_predict(vectors)
         centres = method.cluster_centers_ / np.maximum(np.linalg.norm(method.cluster_centers_, axis=1)[:, None], 1e-12)
         return Clusters(labels, (vectors * centres[labels]).sum(axis=1))

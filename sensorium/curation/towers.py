@@ -8,35 +8,26 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.config import Config
 from sensorium.curation.words import grams, hashed, words_of
 from sensorium.encoders.encoder import Encoder
-
-
-class TowersConfig(Config):
-    """The size of two towers."""
-
-    dim: int = Field(default=128, ge=1, description="width of the space that both towers map into")
-    buckets: int = Field(default=8192, ge=2, description="embeddings that words and pairs of words share by their hash")
 
 
 class Towers(nn.Module):
     """Pictures through an encoder, mean and maximum of its features, and two layers; texts as a bag of hashed words and
     pairs of words, and two layers. Both come out with length 1."""
 
-    def __init__(self, config: TowersConfig, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, dim: int, buckets: int) -> None:
         super().__init__()
-        self.config, self.encoder = config, encoder
+        self.encoder, self.buckets = encoder, buckets
         shape: Any = encoder.config
         features = 2 * shape.dim
-        self.see = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, 2 * config.dim), nn.GELU(),
-                                 nn.Linear(2 * config.dim, config.dim))  # fmt: skip
-        self.words = nn.EmbeddingBag(config.buckets, config.dim, mode="mean")
-        self.say = nn.Sequential(nn.LayerNorm(config.dim), nn.Linear(config.dim, 2 * config.dim), nn.GELU(),
-                                 nn.Linear(2 * config.dim, config.dim))  # fmt: skip
+        self.see = nn.Sequential(nn.LayerNorm(features), nn.Linear(features, 2 * dim), nn.GELU(),
+                                 nn.Linear(2 * dim, dim))  # fmt: skip
+        self.words = nn.EmbeddingBag(buckets, dim, mode="mean")
+        self.say = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2 * dim), nn.GELU(),
+                                 nn.Linear(2 * dim, dim))  # fmt: skip
         self.scale = nn.Parameter(torch.tensor(math.log(10.0)))
 
     def pictures(self, tiles: Tensor) -> Tensor:
@@ -46,7 +37,7 @@ class Towers(nn.Module):
 
     def texts(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors `[n, dim]`."""
-        bags = [[hashed(g) % self.config.buckets for k in (1, 2) for g in grams(words_of(t), k)] for t in texts]
+        bags = [[hashed(g) % self.buckets for k in (1, 2) for g in grams(words_of(t), k)] for t in texts]
         starts = torch.tensor([0, *(len(bag) for bag in bags[:-1])]).cumsum(0)
         ids = torch.tensor([id for bag in bags for id in bag], dtype=torch.int64)
         return F.normalize(self.say(self.words(ids, starts)), dim=-1)

@@ -14,6 +14,7 @@ from sensorium.curation.choose import choose, ranked
 from sensorium.curation.columns import read_table, stored
 from sensorium.curation.pool import Pool
 from sensorium.curation.run import score
+from sensorium.curation.step import Scorer, Selector
 from sensorium.curation.table import Column, Table
 from sensorium.data.images import open_picture
 from sensorium.data.source import Source
@@ -31,6 +32,7 @@ def score_pool(
     """Score the sources that `where` names into `out`, and say what was refused."""
     pool = Pool.find(where, stage)
     config = find_part("scorer", scorer).from_assignments(*overrides)
+    assert isinstance(config, Scorer.Config)
     pool.claim(out)
     columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, disable=quiet, console=Console(stderr=True)) as bars:
@@ -51,6 +53,7 @@ def select_from(
 ) -> None:
     """Select from the scores of a pool into `out`, and say how to train on it."""
     config = find_part("selector", selector).from_assignments(*overrides)
+    assert isinstance(config, Selector.Config)
     selections, total = choose(scores, config, out, share=share, count=count)
     kept = sum(len(selection.indices) for selection in selections)
     print(f"{kept} of {total} samples ({100 * kept / total:.1f} %); the data of a stage: {out / 'data.yaml'}")

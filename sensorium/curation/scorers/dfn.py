@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from sensorium.curation.models import load_frozen, weights_digest
 from sensorium.curation.pairs import caption_of, tile_of
 from sensorium.curation.step import Kind, Scorer
-from sensorium.curation.towers import Towers, TowersConfig
+from sensorium.curation.towers import Towers
 from sensorium.data.mixture import permuted
 from sensorium.data.source import Source
 from sensorium.encoders.encoder import Encoder
@@ -41,7 +41,8 @@ class DFN(Scorer, name="dfn"):
             default_factory=lambda: Encoder.Config.model_validate({"type": "vit", "width": 64, "depth": 1})
         )
         checkpoint: Path | None = Field(default=None, description="a run or a model, whose encoder is used instead")
-        towers: TowersConfig = TowersConfig()
+        dim: int = Field(default=128, ge=1, description="width of the space that both towers map into")
+        buckets: int = Field(default=8192, ge=2, description="embeddings that words and pairs of words share by hash")
         steps: int = Field(default=400, ge=1)
         pairs: int = Field(default=128, ge=2, description="pairs that are told apart in a step")
         lr: float = Field(default=2e-3, gt=0)
@@ -60,7 +61,7 @@ class DFN(Scorer, name="dfn"):
             self.encoder.load_pretrained(encoder)
             if self.checkpoint:
                 encoder = load_frozen(self.checkpoint).encoder
-            return Towers(self.towers, encoder)
+            return Towers(encoder, self.dim, self.buckets)
 
         def fit(self, folder: Path) -> None:
             with torch.random.fork_rng():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from sensorium.curation.clusters import Clusters, KMeans
+from sensorium.curation.clusters import ClusteredConfig, Clusters
 from sensorium.curation.graph import components, similarities
 from sensorium.curation.step import Selector
 from sensorium.curation.table import Table
@@ -22,14 +22,11 @@ class BunnyCoreset(Selector, name="bunny-coreset"):
     `centroid_window`; of these, `count` by chance. Samples without an embedding or score are out.
     """
 
-    class Config(Selector.Config):
-        column: str = Field(default="picture-features.vector", description="the embeddings")
+    class Config(ClusteredConfig):
         score: str = Field(default="clip-score.similarity", description="the picture-text similarity")
         edge: float = Field(default=0.86, ge=-1, le=1)
         score_window: Window = (0.4, 0.6)
         centroid_window: Window = (0.15, 0.35)
-        kmeans: KMeans = KMeans()
-        seed: int = 0
 
     config: Config
 
@@ -37,7 +34,7 @@ class BunnyCoreset(Selector, name="bunny-coreset"):
         column, score = table.vectors(self.config.column), table[self.config.score]
         known = np.flatnonzero(column.known & score.known)
         vectors = column.values[known]
-        clusters = self.config.kmeans(vectors)
+        clusters = self.config.cluster(vectors)
         kept = middles(vectors, clusters, self.config.edge)
         kept = window(kept, score.values[known], self.config.score_window)
         kept = window(kept, clusters.cosines, self.config.centroid_window)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from sensorium.curation.clusters import KMeans
+from sensorium.curation.clusters import ClusteredConfig
 from sensorium.curation.graph import BLOCK
 from sensorium.curation.step import Selector
 from sensorium.curation.table import Table
@@ -20,11 +20,9 @@ class SemDeDup(Selector, name="semdedup"):
     `epsilon` is whatever keeps as many. Samples without an embedding are kept.
     """
 
-    class Config(Selector.Config):
-        column: str = Field(default="picture-features.vector", description="the embeddings")
+    class Config(ClusteredConfig):
         epsilon: float = Field(default=0.05, ge=0, le=2)
         keep: Literal["farthest", "nearest"] = Field(default="farthest", description="of duplicates; from the centroid")
-        kmeans: KMeans = KMeans()
 
     config: Config
 
@@ -38,7 +36,7 @@ class SemDeDup(Selector, name="semdedup"):
 
     def redundancy(self, vectors: np.ndarray) -> np.ndarray:
         """For each unit vector `[n, dim]` its greatest cosine with one that comes before it in its cluster, `[n]`."""
-        clusters = self.config.kmeans(vectors)
+        clusters = self.config.cluster(vectors)
         sign = 1 if self.config.keep == "farthest" else -1
         result = np.full(len(vectors), -np.inf)
         for members in clusters:
