@@ -38,14 +38,16 @@ class Lengths(Scorer, name="lengths"):
 
     class Config(Scorer.Config):
         factor: int = 1
-        fits: bool = False
 
         @property
         def columns(self) -> dict[str, Kind]:
             return {"n": "number", "t": "text", "v": "vector", "h": "hash", "hs": "hashes"}
 
-        def fit(self, folder: Path) -> None:
-            (folder / "learnt").write_text("1")
+    learns = True
+
+    @classmethod
+    def fit(cls, config: Config, folder: Path) -> None:
+        (folder / "learnt").write_text("1")
 
     def __init__(self, config: Config, fitted: Path) -> None:
         super().__init__(config, fitted)
@@ -104,7 +106,7 @@ def test_asking_again_costs_nothing_and_an_interrupted_scoring_goes_on(tmp_path:
         patch.setattr(Lengths, "interrupt_at", "12")
         with pytest.raises(KeyboardInterrupt):
             score([SOURCE], Lengths.Config(), tmp_path / "parts", chunk=5)
-    (folder,) = (tmp_path / "parts").iterdir()
+    (folder,) = (tmp_path / "parts").glob("lengths-*")
     assert len(list(folder.glob("*.parquet"))) == 2
     assert len((folder / "quarantine.jsonl").read_text().splitlines()) == 2
     with pytest.raises(DataError, match="2 of 5 chunks"):

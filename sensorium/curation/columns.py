@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sensorium.assets import need
+from sensorium.curation.arrow import to_arrays, to_column
 from sensorium.curation.step import Scorer, Value
 from sensorium.curation.table import Column, Table
 from sensorium.data.selection import identity
@@ -50,8 +49,7 @@ class Columns:
     def of(cls, out: Path, source: Source.Config, scorer: Scorer.Config, chunk: int) -> Columns:
         """The columns in `out`, begun if they are not there; those that are begun keep the chunks they have."""
         who = identity(source)
-        said = [who, scorer.to_dict(), scorer.part.version, scorer.behind()]
-        key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        key = hashlib.sha256(f"{who}/{scorer.digest}".encode()).hexdigest()[:16]
         folder = out / f"{scorer.name}-{key}"
         if (folder / ABOUT).is_file():
             return cls.at(folder)
@@ -62,7 +60,11 @@ class Columns:
 
     @classmethod
     def at(cls, folder: Path) -> Columns:
-        return cls(folder, About(**json.loads((folder / ABOUT).read_text())))
+        """The columns in a folder; a `DataError` if they cannot be understood."""
+        try:
+            return cls(folder, About(**json.loads((folder / ABOUT).read_text())))
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{folder / ABOUT}: does not describe columns ({error}); remove the folder") from None
 
     def starts(self) -> range:
         """The first sample of each chunk."""
@@ -80,17 +82,7 @@ class Columns:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        types = {
-            "number": pa.float64(),
-            "text": pa.string(),
-            "vector": pa.list_(pa.float32()),
-            "hash": pa.uint64(),
-            "hashes": pa.list_(pa.uint64()),
-        }
-        arrays = {
-            name: pa.array([None if isinstance(row, str) else row[place] for row in rows], types[kind])
-            for place, (name, kind) in enumerate(self.about.columns.items())
-        }
+        arrays = to_arrays([None if isinstance(row, str) else row for row in rows], self.about.columns)
         arrays[REFUSED] = pa.array([row if isinstance(row, str) else None for row in rows], pa.string())
         write_with(self._file(start), lambda file: pq.write_table(pa.table(arrays), file))
 
@@ -129,22 +121,6 @@ class Columns:
         if lines:
             write_file(self.folder / QUARANTINE, "".join(lines))
         return len(lines)
-
-
-def to_column(array: Any, kind: str) -> Column:
-    """A chunked arrow array as a column."""
-    known = ~array.is_null().to_numpy()
-    if kind == "text":
-        return Column(np.array([text or "" for text in array.to_pylist()], dtype=object), known)
-    if kind == "number":
-        return Column.of(array.to_numpy(zero_copy_only=False).astype(np.float64))
-    if kind == "hash":
-        return Column(array.fill_null(0).to_numpy(zero_copy_only=False).astype(np.uint64), known)
-    flat = array.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    width = len(flat) // max(1, int(known.sum()))
-    values = np.full((len(known), width), np.nan if kind == "vector" else 0, flat.dtype)
-    values[known] = flat.reshape(-1, width) if width else values[known]
-    return Column(values, known)
 
 
 def read_table(out: Path, sources: Sequence[Source.Config]) -> Table:

@@ -26,8 +26,8 @@ Progress = Callable[[str, int, int], None]
 class Work:
     """Scores chunks of a source. It holds configs alone until it is called, so that it can go to another process."""
 
-    def __init__(self, source: Source.Config, scorer: Scorer.Config, folder: Path) -> None:
-        self.configs, self.folder = (source, scorer), folder
+    def __init__(self, source: Source.Config, scorer: Scorer.Config, folder: Path, fitted: Path) -> None:
+        self.configs, self.folder, self.fitted = (source, scorer), folder, fitted
 
     @cached_property
     def source(self) -> Source:
@@ -35,7 +35,7 @@ class Work:
 
     @cached_property
     def scorer(self) -> Scorer:
-        return self.configs[1].build(fitted=self.folder / "fitted")
+        return self.configs[1].build(fitted=self.fitted)
 
     @cached_property
     def columns(self) -> Columns:
@@ -87,14 +87,20 @@ def score(
     for number, source in enumerate(sources):
         columns = Columns.of(out, source, scorer, chunk)
         if missing := columns.missing():
-            if not (columns.folder / "fitted").is_dir():
-                write_folder(columns.folder / "fitted", scorer.fit)
-            work = Work(source, scorer, columns.folder)
+            work = Work(source, scorer, columns.folder, fitted(scorer, out))
             results = _on_ray(work, missing, ray) if ray else map(work, missing)
             label = f"{scorer.name} {number + 1}/{len(sources)}"
             _follow(columns, missing, results, max_bad, progress and partial(progress, label))
         written.append(columns)
     return written
+
+
+def fitted(scorer: Scorer.Config, out: Path) -> Path:
+    """The folder of what a scorer has learned, which it does now if it has not."""
+    folder = out / "fitted" / f"{scorer.name}-{scorer.digest[:16]}"
+    if scorer.part.learns and not folder.is_dir():
+        write_folder(folder, partial(scorer.part.fit, scorer))
+    return folder
 
 
 def _follow(
@@ -135,8 +141,6 @@ def _on_ray(work: Work, missing: list[int], workers: int) -> Iterable[tuple[int,
     data: Any = importlib.import_module("ray.data")
     chunks = data.range(len(missing), override_num_blocks=len(missing))
     concurrency = min(workers, len(missing))
-    done = chunks.map_batches(
-        _Actor, batch_size=1, concurrency=concurrency, fn_constructor_args=(work, missing), zero_copy_batch=True
-    )
+    done = chunks.map_batches(_Actor, batch_size=1, concurrency=concurrency, fn_constructor_args=(work, missing))
     for row in done.iter_rows():
         yield int(row["samples"]), row["reasons"].split("\n") if row["reasons"] else []

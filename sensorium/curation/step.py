@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,10 +47,21 @@ class Scorer(Part, family="scorer", package="sensorium.curation.scorers"):
             """A hash of the files that the scores depend on, a model's for example; None where there are none."""
             return None
 
-        def fit(self, folder: Path) -> None:
-            """Learn what must be learned before the first sample, once, and write it into `folder`."""
+        @property
+        def digest(self) -> str:
+            """SHA-256 of all that the scores depend on beside the samples: config, version and files."""
+            said = [self.to_dict(), self.part.version, self.behind()]
+            return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    learns: ClassVar[bool] = False
+    """Whether `fit` has anything to do."""
+
+    @classmethod
+    def fit(cls, config: Any, folder: Path) -> None:
+        """Learn what must be learned before the first sample, once, and write it into the new `folder`."""
 
     def __init__(self, config: Any, fitted: Path) -> None:
+        """`fitted` is the folder that `fit` filled."""
         self.config, self.fitted = config, fitted
 
     def read(self, sample: Sample) -> Any:

@@ -63,15 +63,17 @@ class DFN(Scorer, name="dfn"):
                 encoder = load_frozen(self.checkpoint).encoder
             return Towers(encoder, self.dim, self.buckets)
 
-        def fit(self, folder: Path) -> None:
-            with torch.random.fork_rng():
-                torch.manual_seed(self.seed)
-                towers = self.make()
-                losses = train(towers, self)
-            save_file({name: t.contiguous() for name, t in towers.state_dict().items()}, folder / WEIGHTS)
-            (folder / LOG).write_text(json.dumps(losses))
-
     config: Config
+    learns = True
+
+    @classmethod
+    def fit(cls, config: Config, folder: Path) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(config.seed)
+            towers = config.make()
+            losses = train(towers, config)
+        save_file({name: t.contiguous() for name, t in towers.state_dict().items()}, folder / WEIGHTS)
+        (folder / LOG).write_text(json.dumps(losses))
 
     def __init__(self, config: Config, fitted: Path) -> None:
         super().__init__(config, fitted)
