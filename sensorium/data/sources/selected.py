@@ -57,5 +57,7 @@ class Selected(Source, name="selected"):
 
 def times(indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """How often each is used, int64 `[n]`: weights rounded down or up by a hash of the index, right on average."""
-    chance = np.array([share(f"selected/{index}") for index in indices])
-    return np.floor(weights).astype(np.int64) + (chance < weights % 1)
+    result, rest = np.floor(weights).astype(np.int64), weights % 1
+    for place in np.flatnonzero(rest):
+        result[place] += share(f"selected/{indices[place]}") < rest[place]
+    return result
