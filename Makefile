@@ -33,6 +33,7 @@ lint: install
 bench: install
 	$(BIN)/python benchmarks/factorworld.py
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/curation.py
 
 docs: install
 	$(BIN)/python docs/generate.py

@@ -15,7 +15,7 @@ from sensorium.pages.command import Front, Settings, examples
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # must be set before torch loads
 
 app = typer.Typer(cls=Front, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-data = typer.Typer(no_args_is_help=True, help="Get data, and look at it.")
+data = typer.Typer(no_args_is_help=True, help="Get, make, look at, score and select data.")
 app.add_typer(data, name="data")
 
 NAME = typer.Argument(metavar="RECIPE", help="A name from `sensorium recipes`, or a .yaml file.", show_default=False)
@@ -318,6 +318,66 @@ def fetch_stamps() -> None:
     from sensorium.data.fetch import fetch_stamps_help
 
     print(fetch_stamps_help())
+
+
+@data.command(
+    "score",
+    epilog=examples(
+        "sensorium data score demo --with text-quality --out scores",
+        "sensorium data score pool.yaml --with likelihood checkpoint=runs/demo --out scores",
+    ),
+)
+def score(
+    ctx: typer.Context,
+    sources: Annotated[str, typer.Argument(metavar="SOURCES", help="A .yaml file with `sources`, or a recipe.")],
+    overrides: Overrides = None,
+    *,
+    with_: Annotated[str, typer.Option("--with", metavar="SCORER", help="The scorer; KEY=VALUE sets its keys.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Columns there are kept and gone on with.")],
+    stage: Annotated[int, typer.Option(min=0, metavar="N", help="The stage of the recipe.")] = 0,
+    ray: Annotated[int, typer.Option(min=0, metavar="N", help="Workers of Ray Data; 0 scores here.")] = 0,
+    max_bad: Annotated[int | None, typer.Option(min=0, metavar="N", help="Bad samples that end it.")] = None,
+) -> None:
+    """Write a scorer's columns beside the data.
+
+    What has been scored is not scored again; a scoring that was interrupted goes on.
+    """
+    from sensorium.pages.curate import score_pool
+
+    score_pool(sources, stage, with_, overrides or (), out, ray, max_bad, ctx.obj.quiet)
+
+
+@data.command(
+    "select",
+    epilog=examples(
+        "sensorium data select scores --with top column=dfn.similarity --share 0.15 --out best",
+        "sensorium data select scores --with unique-pictures --out distinct",
+    ),
+)
+def select(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="A folder that `data score` wrote.")],
+    overrides: Overrides = None,
+    *,
+    with_: Annotated[str, typer.Option("--with", metavar="SELECTOR", help="The selector; KEY=VALUE sets its keys.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the selection goes.")],
+    share: Annotated[float | None, typer.Option(min=0, max=1, help="How much of the samples to keep.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="How many samples to keep.")] = None,
+) -> None:
+    """Select samples by their scores, for recipes to train on."""
+    from sensorium.pages.curate import select_from
+
+    select_from(scores, with_, overrides or (), out, share, count)
+
+
+@data.command("report", epilog=examples("sensorium data report scores --out scores.html"))
+def report(
+    scores: Annotated[Path, typer.Argument(metavar="SCORES", help="A folder that `data score` wrote.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("scores.html"),
+) -> None:
+    """Write a page of scores: how they are distributed, and the best, middle and worst samples."""
+    from sensorium.pages.curate import write_scores
+
+    print(write_scores(scores, out))
 
 
 def main() -> None:

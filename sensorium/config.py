@@ -35,6 +35,7 @@ from sensorium.errors import ConfigError
 
 _FAMILIES: dict[str, dict[str, type[PartConfig]]] = {}
 _PACKAGES: dict[str, str] = {}
+_SCHEMAS_BEGUN: set[str] = set()
 ENTRY_POINTS = "sensorium.parts"
 
 
@@ -169,9 +170,15 @@ class PartConfig(Config):
         """For editors: a member shows its fields and its `type`, a family all its members and their bare names."""
         if cls.type_name:
             return cls._member_schema(core_schema, handler)
-        names = part_names(cls.family)
-        members = [find_part(cls.family, name) for name in names]
-        schemas = [member._member_schema(member.__pydantic_core_schema__, handler) for member in members]
+        if cls.family in _SCHEMAS_BEGUN:  # a source that reads another source: pydantic makes this a reference
+            return {}
+        _SCHEMAS_BEGUN.add(cls.family)
+        try:
+            names = part_names(cls.family)
+            members = [find_part(cls.family, name) for name in names]
+            schemas = [member._member_schema(member.__pydantic_core_schema__, handler) for member in members]
+        finally:
+            _SCHEMAS_BEGUN.remove(cls.family)
         return {"anyOf": [{"enum": names}, *schemas]}
 
     @classmethod

@@ -192,6 +192,15 @@ def test_the_schema_lists_every_part_with_its_own_keys() -> None:
     assert "type" in by_name["mlp"]["required"]
 
 
+def test_the_schema_of_a_source_that_reads_a_source_refers_to_all_of_them() -> None:
+    definitions = json.loads(sensorium("show", "--schema").stdout)["$defs"]
+    (name,) = [key for key in definitions if key.endswith("Source__Config")]
+    members = definitions[name]["anyOf"]
+    assert {"factorworld", "selected"} <= set(members[0]["enum"])
+    (selected,) = [one for one in members[1:] if one["properties"]["type"]["const"] == "selected"]
+    assert selected["properties"]["source"]["$ref"] == f"#/$defs/{name}"
+
+
 # --- train ---
 
 

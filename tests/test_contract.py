@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from toy import toy_model
 
+import sensorium.curation.step  # noqa: F401  the families of curation
 from sensorium.backbones.backbone import Attention
 from sensorium.config import PartConfig, find_part, part_families, part_names
 from sensorium.data.batch import Batch, Regions, collate

@@ -62,7 +62,7 @@ class HFVision(Encoder, name="hf-vision"):
             if not self.architecture:
                 found["architecture"] = _vision_tower(read_architecture(self.path))
             if self.mean is None or self.std is None:
-                found |= _normalisation(self.path)
+                found |= normalisation(self.path)
             return self.model_copy(update=found) if found else self
 
         @property
@@ -137,7 +137,7 @@ def _vision_tower(architecture: dict[str, Any]) -> dict[str, Any]:
     return tower
 
 
-def _normalisation(path: str) -> dict[str, Colours]:
+def normalisation(path: str) -> dict[str, Colours]:
     """Mean and standard deviation of the folder's preprocessor_config.json, or 0.5 for both."""
     if not path or not has_file(path, "preprocessor_config.json"):
         return {"mean": HALF, "std": HALF}

@@ -7,6 +7,7 @@ from copy import copy
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from sensorium.data.batch import collate
 from sensorium.layout import LaidOut
@@ -15,17 +16,22 @@ from sensorium.objectives.next_token import predicting
 from sensorium.sample import Sample, Text
 
 
-@torch.inference_mode()
 def rank(model: Model, prompt: Sample, answers: Sequence[str], per_token: bool = True) -> list[float]:
     """The log-likelihood of each answer as the assistant's reply, in nats, divided by its tokens if `per_token`."""
-    laid = replies(model, prompt, answers)
+    totals, counts = likelihoods(model, replies(model, prompt, answers))
+    return (totals / counts if per_token else totals).tolist()
+
+
+@torch.inference_mode()
+def likelihoods(model: Model, laid: Sequence[LaidOut]) -> tuple[Tensor, Tensor]:
+    """The log-likelihood, in nats, of what is supervised in each sample, `[n]`, and of how many tokens it is, `[n]`."""
     batch = collate([[one] for one in laid], model.layout).to(model.device)
     rows, places = predicting(batch)
     logits = model.head(model(batch)[rows, places]).float()
     scores = logits.log_softmax(-1).gather(-1, batch.ids[rows, places + 1, None])[:, 0]
     totals = scores.new_zeros(len(laid)).index_add(0, rows, scores)
     counts = scores.new_zeros(len(laid)).index_add(0, rows, torch.ones_like(scores))
-    return (totals / counts if per_token else totals).tolist()
+    return totals, counts
 
 
 def replies(model: Model, prompt: Sample, answers: Sequence[str]) -> list[LaidOut]:

@@ -155,18 +155,38 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 
 def histogram(counts: Sequence[int], edges: Sequence[int], title: str) -> Html:
-    """Bars of how many fall between neighbouring edges."""
+    """Bars of how many tokens fall between neighbouring edges."""
+    hints = [
+        f"{first} to {beyond - 1} tokens: {count} samples"
+        for (first, beyond), count in zip(pairwise(edges), counts, strict=True)
+    ]
+    return _bars(counts, hints, (str(edges[0]), f"{edges[-1]} tokens"), title)
+
+
+def distribution(values: Sequence[float], title: str, bars: int = 24) -> Html:
+    """Bars of how many values fall into equal parts of their range."""
+    low, high = min(values), max(values)
+    width = (high - low) / bars or 1.0
+    counts = [0] * bars
+    for value in values:
+        counts[min(bars - 1, int((value - low) / width))] += 1
+    edges = [formats.tick(float(f"{low + place * width:.3g}")) for place in range(bars + 1)]
+    hints = [f"{a} to {b}: {count} samples" for (a, b), count in zip(pairwise(edges), counts, strict=True)]
+    return _bars(counts, hints, (edges[0], edges[-1]), title)
+
+
+def _bars(counts: Sequence[int], hints: Sequence[str], ends: tuple[str, str], title: str) -> Html:
     most, room = max(counts, default=0) or 1, (WIDTH - LEFT) / max(1, len(counts))
     drawn = []
-    for place, count in enumerate(counts):
+    for place, (count, text) in enumerate(zip(counts, hints, strict=True)):
         height = (HEIGHT - TOP - BOTTOM) * count / most
         y = HEIGHT - BOTTOM - height
-        hint = tag("title", f"{edges[place]} to {edges[place + 1] - 1} tokens: {count} samples")
+        hint = tag("title", text)
         bar = {"x": f"{LEFT + place * room + 0.75:.1f}", "y": f"{y:.1f}", "width": f"{room - 1.5:.1f}"}
         drawn.append(tag("rect", hint, **bar, height=f"{height:.1f}", style="fill:var(--accent)", rx=2))
     labels = [
-        tag("text", edges[0], x=LEFT, y=HEIGHT - 6),
-        tag("text", f"{edges[-1]} tokens", x=WIDTH, y=HEIGHT - 6, text_anchor="end"),
+        tag("text", ends[0], x=LEFT, y=HEIGHT - 6),
+        tag("text", ends[1], x=WIDTH, y=HEIGHT - 6, text_anchor="end"),
         tag("text", most, x=LEFT - 6, y=TOP + 3, text_anchor="end"),
         tag("line", x1=LEFT, x2=WIDTH, y1=HEIGHT - BOTTOM, y2=HEIGHT - BOTTOM, class_="axis"),
     ]

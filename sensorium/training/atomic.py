@@ -15,9 +15,14 @@ def partial_of(place: Path) -> Path:
 
 def write_file(file: Path, text: str) -> None:
     """Make or replace `file` with a text, atomically."""
+    write_with(file, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_with(file: Path, write: Callable[[Path], object]) -> None:
+    """Make or replace `file` with what `write` puts at the path it is given, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(file)
-    partial.write_text(text, encoding="utf-8")
+    write(partial)
     _to_disk(partial)
     os.replace(partial, file)
 

@@ -1,0 +1,1 @@
+"""Curation: steps that score, filter, deduplicate and select data."""
