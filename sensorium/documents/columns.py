@@ -110,9 +110,10 @@ def find_gutter(boxes: Sequence[Box], line: float) -> float | None:
 def _are_columns(left: Sequence[Box], right: Sequence[Box]) -> bool:
     if min(len(left), len(right)) < 2:
         return False
-    tops, bottoms = [min(b.top for b in side) for side in (left, right)], [
-        max(b.bottom for b in side) for side in (left, right)
-    ]
+    tops, bottoms = (
+        [min(b.top for b in side) for side in (left, right)],
+        [max(b.bottom for b in side) for side in (left, right)],
+    )
     return max(tops) < min(bottoms) and all(_filled(side) for side in (left, right))
 
 

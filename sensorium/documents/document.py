@@ -83,7 +83,8 @@ def joined(document: Sample) -> Sample:
     """The document with neighbouring paragraphs as one text, as models read it."""
     segments: list[Segment] = []
     for is_text, run in groupby(document.segments, key=lambda segment: isinstance(segment, Text)):
-        segments += [_join(list(run))] if is_text else run
+        run = list(run)
+        segments += [_join(run)] if is_text else run
     return replace(document, segments=tuple(segments))
 
 

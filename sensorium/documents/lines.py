@@ -17,6 +17,7 @@ TALLER = 1.25
 """Lines of heights in a greater ratio than this are not of one paragraph: headings."""
 MARK = 3
 """Letters of the mark of an item of a list, at most."""
+BULLETS = "•◦▪‣⁃●○■"
 SOFT_HYPHEN = "\u00ad"
 
 
@@ -37,9 +38,7 @@ def paragraphs_of(lines: Sequence[Line | None]) -> list[str | None]:
     for line in lines:
         if line is None:
             waiting += 1
-        elif current and _continues(current, line):
-            current.append(line)
-        elif current and not waiting and _goes_on_above(current, line):
+        elif current and (_continues(current, line) or (not waiting and _goes_on_above(current, line))):
             current.append(line)
         else:
             current = [line]
@@ -54,7 +53,7 @@ def _continues(lines: Sequence[Line], line: Line) -> bool:
     down = level(line.box, height) - level(last, height)
     if abs(down) < height / 2:
         return line.box.left >= last.right - height
-    if not _alike(last, line.box):
+    if not _alike(last, line.box) or line.text[0] in BULLETS:
         return False
     row = [one for one in lines if abs(level(one.box, height) - level(last, height)) < height / 2]
     right = line.box.left - row[0].box.left
