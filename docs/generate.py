@@ -16,6 +16,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
+import sensorium.documents.filter  # noqa: F401 - declares a family that no recipe names
 from sensorium.config import Config, PartConfig, find_part, part_families, part_names
 from sensorium.model import ModelConfig
 from sensorium.recipe import Recipe, Share, Stage, find_recipe, recipe_names

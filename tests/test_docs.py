@@ -112,6 +112,7 @@ def test_other_examples_keep_the_contract(written: dict[str, str], tmp_path: Pat
     objective.test_sums_and_counts_add_up(written["objective"])
     objective.test_nothing_supervised_is_no_loss(written["objective"])
     objective.test_gradient_and_bfloat16(written["objective"])
+    contract.test_document_filter_learns_only_what_it_is_told_to_remember(written["document-filter"])
 
 
 def test_the_walk_trains_a_model_that_answers(run: Path) -> None:

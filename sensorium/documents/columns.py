@@ -61,11 +61,12 @@ def _ordered(boxes: Sequence[Box], chosen: list[int], line: float) -> list[int]:
     if gutter is None:
         return _line_by_line(boxes, chosen, line)
     spanning = [i for i in chosen if boxes[i].left < gutter < boxes[i].right]
-    rest = [i for i in chosen if i not in set(spanning)]
+    rest = [i for i in chosen if not boxes[i].left < gutter < boxes[i].right]
     order: list[int] = []
     for cut in [*_line_by_line(boxes, spanning, line), None]:
-        band = [i for i in rest if cut is None or level(boxes[i], line) < level(boxes[cut], line)]
-        rest = [i for i in rest if i not in set(band)]
+        above = [cut is None or level(boxes[i], line) < level(boxes[cut], line) for i in rest]
+        band = [i for i, is_above in zip(rest, above, strict=True) if is_above]
+        rest = [i for i, is_above in zip(rest, above, strict=True) if not is_above]
         order += _ordered(boxes, [i for i in band if boxes[i].right <= gutter], line)
         order += _ordered(boxes, [i for i in band if boxes[i].left >= gutter], line)
         order += [] if cut is None else [cut]
@@ -88,33 +89,26 @@ def find_gutter(boxes: Sequence[Box], line: float) -> float | None:
     It is where the fewest boxes cross, and of such places the widest: with two boxes or more on either side, beside
     each other, at least as many as cross it, and each side filled by its lines as text fills a column.
     """
-    if len(boxes) < 4:
-        return None
-    lefts, rights = np.array([b.left for b in boxes]), np.array([b.right for b in boxes])
-    best: tuple[float, float] | None = None
-    gutter = None
-    for x in np.unique(rights)[:-1]:
-        on_left = rights <= x
-        middle = (x + lefts[lefts >= x].min(initial=np.inf)) / 2
-        on_right = lefts >= middle
+    lefts, rights = np.array([box.left for box in boxes]), np.array([box.right for box in boxes])
+    found: list[tuple[int, float, float]] = []
+    for edge in np.unique(rights)[:-1].tolist():
+        next_edge = lefts[lefts >= edge].min(initial=np.inf)
+        on_left, on_right = rights <= edge, lefts >= next_edge
         crossing = int((~on_left & ~on_right).sum())
-        width = 2 * (middle - x)
-        if not np.isfinite(width) or width < GUTTER * line or crossing > min(on_left.sum(), on_right.sum()):
+        if next_edge - edge < GUTTER * line or crossing > min(on_left.sum(), on_right.sum()):
             continue
-        sides = [[boxes[i] for i in np.flatnonzero(side)] for side in (on_left, on_right)]
-        if (best is None or (crossing, -width) < best) and _are_columns(*sides):
-            best, gutter = (crossing, -width), float(middle)
-    return gutter
+        left, right = ([boxes[i] for i in np.flatnonzero(side).tolist()] for side in (on_left, on_right))
+        if _are_columns(left, right):
+            found.append((crossing, edge - next_edge, (edge + next_edge) / 2))
+    return min(found)[2] if found else None
 
 
 def _are_columns(left: Sequence[Box], right: Sequence[Box]) -> bool:
     if min(len(left), len(right)) < 2:
         return False
-    tops, bottoms = (
-        [min(b.top for b in side) for side in (left, right)],
-        [max(b.bottom for b in side) for side in (left, right)],
-    )
-    return max(tops) < min(bottoms) and all(_filled(side) for side in (left, right))
+    top = max(min(box.top for box in side) for side in (left, right))
+    bottom = min(max(box.bottom for box in side) for side in (left, right))
+    return top < bottom and _filled(left) and _filled(right)
 
 
 def _filled(side: Sequence[Box]) -> bool:

@@ -37,8 +37,8 @@ def read_html(root: Path, relative: str, name: str, max_bytes: int) -> Reading:
     main text, all blocks are kept that are not navigation by their elements.
     """
     try:
-        import lxml.html
         import trafilatura
+        from lxml import html
     except ModuleNotFoundError as error:
         fix = "pip install 'sensorium[documents]'"
         raise DataError(f"{name}: reading web pages needs {error.name}: {fix}") from None
@@ -47,8 +47,8 @@ def read_html(root: Path, relative: str, name: str, max_bytes: int) -> Reading:
         raise DataError(f"{name}: {size:,} bytes, and at most {max_bytes:,} are read; raise html_bytes or remove it")
     text = decode(file.read_bytes())
     try:
-        tree = lxml.html.document_fromstring(re.sub(r"^\s*<\?xml[^>]*>", "", text))
-    except (lxml.etree.ParserError, ValueError) as error:
+        tree = html.document_fromstring(re.sub(r"^\s*<\?xml[^>]*>", "", text))
+    except (SyntaxError, ValueError) as error:  # lxml's errors are such
         raise DataError(f"{name}: no web page ({error}); replace or remove the file") from None
     blocks = blocks_of(tree)
     extracted = trafilatura.extract(text, include_comments=False, favor_recall=True)

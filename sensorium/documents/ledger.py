@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, cast
 
 from sensorium.documents.document import figure_of, paragraphs
 from sensorium.documents.filter import Outcome
 from sensorium.documents.words import words
-from sensorium.sample import Image, Sample, Text
+from sensorium.sample import Image, Text
 
 EXCERPT = 240
 """Letters of a text that examples show."""
@@ -66,23 +66,20 @@ class Entry:
         for cut in outcome.cuts:
             one = Taken(pictures=1) if isinstance(cut.segment, Image) else Taken(texts=1)
             filters[cut.filter] = filters.get(cut.filter, Taken()) + one
-        known = {"kind": str(document.meta["kind"]), "filters": filters, "examples": tuple(examples)}
+        kind = str(document.meta["kind"])
+        entry = cls(document.id, "dropped", outcome.reason, kind, filters=filters, examples=tuple(examples))
         if outcome.dropped_by:
             filters[outcome.dropped_by] = filters.get(outcome.dropped_by, Taken()) + Taken(documents=1)
-            return cls(document.id, "dropped", outcome.reason, **known)
-        return cls(document.id, "kept", **known, **_counts(document))
+            return entry
+        texts, absent = paragraphs(document), cast(tuple, document.meta["absent"])
+        count = sum(len(words(text)) for text in texts)
+        sums = {"texts": len(texts), "words": count, "pictures": len(document.images), "absent": len(absent)}
+        return replace(entry, verdict="kept", **sums)
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> Entry:
         filters = {name: Taken(**taken) for name, taken in line["filters"].items()}
         return cls(**{**line, "filters": filters, "examples": tuple(Example(**one) for one in line["examples"])})
-
-
-def _counts(document: Sample) -> dict[str, int]:
-    absent: Any = document.meta["absent"]
-    texts = paragraphs(document)
-    count = sum(len(words(text)) for text in texts)
-    return {"texts": len(texts), "words": count, "pictures": len(document.images), "absent": len(absent)}
 
 
 def examples_of(outcome: Outcome) -> list[tuple[Example, Image | None]]:
