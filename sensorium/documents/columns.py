@@ -89,7 +89,7 @@ def find_gutter(boxes: Sequence[Box], line: float) -> float | None:
     It is where the fewest boxes cross, and of such places the widest: with two boxes or more on either side, beside
     each other, at least as many as cross it, and each side filled by its lines as text fills a column.
     """
-    lefts, rights = np.array([box.left for box in boxes]), np.array([box.right for box in boxes])
+    lefts, rights = np.array([float(box.left) for box in boxes]), np.array([float(box.right) for box in boxes])
     found: list[tuple[int, float, float]] = []
     for edge in np.unique(rights)[:-1].tolist():
         next_edge = lefts[lefts >= edge].min(initial=np.inf)

@@ -139,11 +139,12 @@ def table_rows(table: Any) -> Iterator[str]:
 
 
 def picture_addresses(element: Any) -> Iterator[str]:
-    """The addresses of a picture, placeholders inside the page last."""
-    found = []
+    """The addresses of a picture; one that holds the picture itself only if it is alone, or it is a placeholder."""
+    found: list[str] = []
     for name in ADDRESSES:
         value = (element.get(name) or "").strip()
         if name.endswith("srcset") and value:  # the last is the largest, by custom
-            value = value.split(",")[-1].split()[0] if value.split(",")[-1].split() else ""
+            value = value.split(",")[-1].strip().partition(" ")[0]
         found += [value] if value else []
-    return iter(sorted(dict.fromkeys(found), key=lambda address: address.lower().startswith("data:")))
+    elsewhere = [address for address in found if not address.lower().startswith("data:")]
+    return iter(dict.fromkeys(elsewhere or found))

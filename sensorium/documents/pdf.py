@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -18,6 +19,8 @@ from sensorium.errors import DataError
 
 GAP = 1.0
 """Text ends where the next letter is further right than this, in heights of the line: the next column, or a cell."""
+UPRIGHT = 0.9
+"""Cosine of the greatest angle of letters that are read; stamps in the margin and watermarks are turned."""
 Page = list[Line | Picture]
 HYPHENS = ("\x02", "\ufffe")
 """What PDFium writes for a hyphen at the end of a line."""
@@ -80,12 +83,15 @@ def _read_page(page: Any, number: int, reading: Reading) -> Page:
 
 
 def page_lines(page: Any) -> Iterator[Line]:
-    """What is written on a page, in pieces that have no wide gap, in the order of the file."""
+    """What is written on a page, in pieces that have no wide gap, in the order of the file; turned letters are left
+    out."""
     import pypdfium2.raw as raw
 
     text = page.get_textpage()
     written, box = "", None
     for index in range(text.count_chars()):
+        if math.cos(raw.FPDFText_GetCharAngle(text, index)) < UPRIGHT:
+            continue
         letter = _letter(raw.FPDFText_GetUnicode(text, index))
         if letter.isspace():
             written += " " if box else ""

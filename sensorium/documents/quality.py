@@ -10,11 +10,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from math import isqrt
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sensorium.documents.filter import DocumentFilter
-from sensorium.documents.words import stop_words, words
+from sensorium.documents.words import known_language, stop_words, words
 
 CHARACTERS, WORDS = 10, 5
 """Lengths of the runs of characters and of words whose repetition is measured."""
@@ -25,27 +26,33 @@ FLAGGED = ("camgirl", "camgirls", "hentai", "milf", "porn", "porno", "pornhub", 
 PUNCTUATION = set(".,;:!?…。，、；：！？।؟،")
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+Words = Annotated[int, Field(ge=0)]
+Repeated = Annotated[Share, Field(description="of the runs of 10 characters, the share of the most frequent repeated")]
+RepeatedWords = Annotated[Share, Field(description="share of the runs of 5 words that occur more than once")]
+Special = Annotated[Share, Field(description="share of characters that are no letters, spaces and digits among them")]
+Listed = Annotated[Share, Field(description="share of words")]
+Marks = Annotated[Share, Field(description="share of marks in words and marks, if there are 12 or more")]
+
+
 class Cutoffs(DocumentFilter.Config):
     """Base of the configs that measure text. A text without words is judged by its number of words alone."""
 
     language: str = Field(default="en", description="whose stop words are counted; of ja and zh there are none")
-    min_words: int = Field(default=0, ge=0)
-    max_words: int = Field(default=10**9, ge=1)
-    max_character_repetition: float = Field(
-        default=1.0, ge=0, le=1, description="share of the runs of 10 characters that are the most frequent repeated"
-    )
-    max_word_repetition: float = Field(
-        default=1.0, ge=0, le=1, description="share of the runs of 5 words that occur more than once"
-    )
-    max_special: float = Field(
-        default=1.0, ge=0, le=1, description="share of characters that are no letters; spaces and digits are none"
-    )
-    min_stop_words: float = Field(default=0.0, ge=0, le=1, description="share of words")
-    max_flagged: float = Field(default=1.0, ge=0, le=1, description="share of words that are in flagged")
     flagged: tuple[str, ...] = Field(default=FLAGGED, description="words of pages that are not wanted")
-    min_punctuation: float = Field(
-        default=0.0, ge=0, le=1, description="share of words and marks that are marks, from 12 of them on"
-    )
+    min_words: Words
+    max_words: Words
+    max_character_repetition: Repeated
+    max_word_repetition: RepeatedWords
+    max_special: Special
+    min_stop_words: Listed
+    max_flagged: Listed
+    min_punctuation: Marks
+
+    @field_validator("language")
+    @classmethod
+    def _is_known(cls, language: str) -> str:
+        return known_language(language)
 
     def fault(self, text: str) -> str | None:
         """The first cutoff that a text does not keep, with its measure; None if it keeps all."""

@@ -7,12 +7,12 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import islice
 
 from sensorium.config import nearest
-from sensorium.errors import ConfigError, DataError
+from sensorium.errors import DataError
 
 STOP_LISTS = {
     "ar": "Arabic", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
@@ -27,10 +27,12 @@ LANGUAGES = tuple(sorted([*STOP_LISTS, "ja", "zh"]))
 
 LISTED = 250
 """Frequent words of each language that are used: as many of each, or long lists would attract words."""
-READ = 400
+READ = 200
 """Words that the language of a text is told from."""
-FREQUENT, UNSEEN, ALPHABET = 0.9, 50, 100
-"""The share of words that are frequent ones, and the weight and number of letters that may follow any two."""
+FREQUENT = 0.9
+"""The share of words that are among the frequent ones; a high one, for those tell languages best."""
+ALONE = 30
+"""The weight of how frequent a letter is in all, against how often it follows the two before it."""
 _KANA, _HAN = "\u3040-\u30ff", "\u3400-\u9fff"
 _LETTER = rf"[^\W\d_{_KANA}{_HAN}]"
 _WORD = re.compile(rf"[{_KANA}{_HAN}]|{_LETTER}(?:{_LETTER}|[\u0300-\u036f\u0900-\u0963'’])*|\d+")
@@ -41,12 +43,16 @@ def words(text: str) -> list[str]:
     return [word.replace("’", "'") for word in _WORD.findall(text.lower())]
 
 
+def known_language(language: str) -> str:
+    """The language itself; for configs, a `ValueError` that names the nearest if it is not known."""
+    if language not in LANGUAGES:
+        raise ValueError(f"unknown language '{language}': {nearest(language, LANGUAGES)}")
+    return language
+
+
 @cache
 def stop_words(language: str) -> Mapping[str, int]:
-    """The frequent words of a language and their ranks from 0; none of Japanese and Chinese. A `ConfigError` for an
-    unknown language."""
-    if language not in LANGUAGES:
-        raise ConfigError(f"unknown language '{language}': {nearest(language, LANGUAGES)}")
+    """The frequent words of a language of `LANGUAGES` and their ranks from 0; none of Japanese and Chinese."""
     if language not in STOP_LISTS:
         return {}
     try:
@@ -74,22 +80,24 @@ def identify(text: str, among: Sequence[str] = LANGUAGES) -> str:
     return max(listed, key=lambda language: sum(_log_likelihood(word, language) for word in found))
 
 
+@lru_cache(maxsize=200_000)
 def _log_likelihood(word: str, language: str) -> float:
-    ranks, (triples, pairs) = stop_words(language), _letters(language)
+    ranks, letters = stop_words(language), _letters(language)
     frequent = 1 / (ranks[word] + 3) / math.log(LISTED) if word in ranks else 0.0
     padded, spelled = f" {word} ", 1.0
     for i in range(len(padded) - 2):
-        spelled *= (triples[padded[i : i + 3]] + UNSEEN / ALPHABET) / (pairs[padded[i : i + 2]] + UNSEEN)
+        alone = (letters[padded[i + 2]] + 0.1) / (letters[""] + 10)
+        spelled *= (letters[padded[i : i + 3]] + ALONE * alone) / (letters[padded[i : i + 2]] + ALONE)
     return math.log(FREQUENT * frequent + (1 - FREQUENT) * spelled + sys.float_info.min)
 
 
 @cache
-def _letters(language: str) -> tuple[Counter[str], Counter[str]]:
-    """How often three letters, and the first two of three, follow each other in a language's frequent words."""
-    triples, pairs = Counter[str](), Counter[str]()
+def _letters(language: str) -> Counter[str]:
+    """How often letters, pairs before a letter and threes of letters are in a language's frequent words, and under ""
+    how many letters there are."""
+    counts = Counter[str]()
     for word in stop_words(language):
         padded = f" {word} "
         for i in range(len(padded) - 2):
-            triples[padded[i : i + 3]] += 1
-            pairs[padded[i : i + 2]] += 1
-    return triples, pairs
+            counts.update((padded[i : i + 3], padded[i : i + 2], padded[i + 2], ""))
+    return counts

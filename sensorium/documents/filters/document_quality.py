@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sensorium.documents.document import BREAK, paragraphs
 from sensorium.documents.filter import DocumentFilter
-from sensorium.documents.quality import Cutoffs
+from sensorium.documents.quality import Cutoffs, Listed, Marks, Repeated, RepeatedWords, Special, Words
 from sensorium.sample import Sample
 
 
@@ -14,14 +14,14 @@ class DocumentQuality(DocumentFilter, name="document-quality"):
     is 50,000, for PDFs."""
 
     class Config(Cutoffs):
-        min_words: int = 10
-        max_words: int = 50_000
-        max_character_repetition: float = 0.1
-        max_word_repetition: float = 0.2
-        max_special: float = 0.275
-        min_stop_words: float = 0.35
-        max_flagged: float = 0.01
-        min_punctuation: float = 0.03
+        min_words: Words = 10
+        max_words: Words = 50_000
+        max_character_repetition: Repeated = 0.1
+        max_word_repetition: RepeatedWords = 0.2
+        max_special: Special = 0.275
+        min_stop_words: Listed = 0.35
+        max_flagged: Listed = 0.01
+        min_punctuation: Marks = 0.03
 
     config: Config
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sensorium.documents.filter import DocumentFilter
-from sensorium.documents.quality import Cutoffs
+from sensorium.documents.quality import Cutoffs, Listed, Marks, Repeated, RepeatedWords, Special, Words
 from sensorium.sample import Sample, Text
 
 
@@ -12,14 +12,14 @@ class ParagraphQuality(DocumentFilter, name="paragraph-quality"):
     A.2), but for its lists of common and spam words and its perplexity, which need models."""
 
     class Config(Cutoffs):
-        min_words: int = 4
-        max_words: int = 1_000
-        max_character_repetition: float = 0.1
-        max_word_repetition: float = 0.1
-        max_special: float = 0.3
-        min_stop_words: float = 0.3
-        max_flagged: float = 0.01
-        min_punctuation: float = 0.001
+        min_words: Words = 4
+        max_words: Words = 1_000
+        max_character_repetition: Repeated = 0.1
+        max_word_repetition: RepeatedWords = 0.1
+        max_special: Special = 0.3
+        min_stop_words: Listed = 0.3
+        max_flagged: Listed = 0.01
+        min_punctuation: Marks = 0.001
 
     config: Config
 
