@@ -112,6 +112,7 @@ ARTICLE = f"""<!doctype html><html><head><title> Crows &amp; parks </title><styl
 <figure><img src="placeholder.gif" data-src="/pictures/nest.png" alt="A nest"><figcaption>A nest in the tall
  trees of the park.</figcaption></figure>
 <h2>What they eat</h2>
+<ol><li></li></ol>
 <ul><li>worms and other animals that live in the ground</li><li>seeds and <b>fruit</b> of many kinds of plants</li></ul>
 <p>{prose("raven")} Before the inline picture <img src="INLINE" alt="inline"> and after the inline picture
 it goes on.</p>
@@ -292,6 +293,13 @@ def test_three_columns_and_a_band_between() -> None:
     assert order == [*above, (-1, -1), *below]
 
 
+def test_a_table_alone_is_read_across() -> None:
+    """Its columns are as far apart as those of text; but its cells do not fill them as lines do."""
+    widths = (200, 40, 50, 30, 45)
+    rows = [[Box(x, 20 * row, x + width, 20 * row + 12) for x in (0, 240)] for row, width in enumerate(widths)]
+    assert reading_order([box for row in rows for box in row]) == list(range(10))
+
+
 def test_paragraphs_break_and_go_on(tmp_path: Path) -> None:
     """A hyphen at the end of a line goes, a wide gap ends a paragraph, and one goes on in the next column and on the
     next page, past the running header and the number of the page."""
@@ -402,6 +410,10 @@ BAD = {
 @pytest.mark.parametrize("fault", BAD)
 def test_paragraph_quality(fault: str) -> None:
     assert left("paragraph-quality", make(GOOD, BAD[fault], GOOD)) == [GOOD, GOOD]
+
+
+def test_short_paragraphs_need_no_punctuation() -> None:
+    assert left("paragraph-quality", make("The crow is in the old tree")) == ["The crow is in the old tree"]
 
 
 def test_each_measure_catches_its_own() -> None:
@@ -668,6 +680,14 @@ def test_too_many_bad_files_stop_the_run(mixed: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="more than the limit of 0"):
         make_documents(mixed, tmp_path / "out", settings("max_refused=0"))
     assert make_documents(mixed, tmp_path / "other", settings("max_refused=1")).refused == 1
+
+
+def test_what_is_not_installed_stops_the_run_at_once(
+    mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "trafilatura", None)
+    with pytest.raises(ConfigError, match=r"trafilatura': pip install 'sensorium\[documents\]'"):
+        make_documents(mixed, tmp_path / "out", settings())
 
 
 def test_the_page_shows_what_was_taken_out(mixed: Path, tmp_path: Path) -> None:

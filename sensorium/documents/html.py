@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from sensorium.assets import need
 from sensorium.documents.addresses import PictureFinder, shortened
 from sensorium.documents.document import Figure, Picture, Reading
 from sensorium.documents.main_text import main_part
@@ -22,18 +23,16 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 def read_html(root: Path, relative: str, name: str, max_bytes: int) -> Reading:
     """Read the page `relative` of the folder `root`. A `DataError` that begins with `name` for one that holds no text
-    or is larger than `max_bytes`.
+    or is larger than `max_bytes`; a `ConfigError` if what reads pages is not installed.
 
     Its blocks are kept as they stand where trafilatura finds them in the main text; a picture or caption is kept
     where text before or after it is, below the element that holds all of what is kept. Where trafilatura finds no
     main text, all blocks are kept that are not navigation by their elements.
     """
-    try:
-        import trafilatura
-        from lxml import html
-    except ModuleNotFoundError as error:
-        fix = "pip install 'sensorium[documents]'"
-        raise DataError(f"{name}: reading web pages needs {error.name}: {fix}") from None
+    need("trafilatura", "documents", "reading web pages")
+    import trafilatura
+    from lxml import html
+
     file = root / relative
     if (size := file.stat().st_size) > max_bytes:
         raise DataError(f"{name}: {size:,} bytes, and at most {max_bytes:,} are read; raise html_bytes or remove it")

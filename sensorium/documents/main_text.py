@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
@@ -25,10 +26,12 @@ def main_part(blocks: Sequence[Block | Shown], extracted: str) -> list[Block | S
         return list(blocks)
     common = common_ancestor([leads[place].element.getparent() for place in kept])
 
+    order = list(leads)
+
     def is_beside(place: int) -> bool:
-        before = next((lead for lead in range(place, -1, -1) if lead in leads), None)
-        after = next((lead for lead in range(place, len(blocks)) if lead in leads), None)
-        return (before in kept or after in kept) and common in blocks[place].element.iterancestors()
+        after = bisect(order, place)
+        beside = order[max(0, after - 1) : after + 1]
+        return not kept.isdisjoint(beside) and common in blocks[place].element.iterancestors()
 
     return [b for place, b in enumerate(blocks) if place in kept or (place not in leads and is_beside(place))]
 

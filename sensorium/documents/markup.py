@@ -24,7 +24,9 @@ INLINE = frozenset((
     "strong", "sub", "sup", "time", "tt", "u", "var", "wbr", "picture", "source",
 ))  # fmt: skip
 """Elements that do not end a paragraph."""
-PICTURE_IN_TABLE = ".//*[self::table or self::img or self::p or self::div or self::ul or self::ol]"
+UNSEEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+LAYOUT = ".//*[self::table or self::img or self::p or self::div or self::ul or self::ol]"
+"""What tables hold that are there for the look of a page; they are read as any other element."""
 ADDRESSES = ("data-src", "data-original", "data-lazy-src", "src", "srcset", "data-srcset")
 """Where pages write the address of a picture, those that are loaded late first: their `src` is a placeholder."""
 NEWLINE = "\u2028"
@@ -62,6 +64,7 @@ class _Walk:
         self.found: list[Block | Shown] = []
         self.written: list[str] = []
         self.mark = ""
+        self.numbers: dict[Any, int] = {}
 
     def visit(self, element: Any) -> None:
         if not isinstance(element.tag, str) or is_hidden(element):
@@ -75,7 +78,7 @@ class _Walk:
             self.flush(element)
             lines = element.text_content().splitlines()
             self._add("\n".join(line.rstrip() for line in lines if line.strip()), element)
-        elif tag == "table" and not element.xpath(PICTURE_IN_TABLE):
+        elif tag == "table" and not element.xpath(LAYOUT):
             self.flush(element)
             self._add("\n".join(table_rows(element)), element)
         else:
@@ -86,13 +89,22 @@ class _Walk:
         if ends:
             self.flush(element.getparent())
         if element.tag == "li":
-            self.mark = item_mark(element)
+            self.mark = self._item_mark(element.getparent())
         self.written.append(element.text or "")
         for child in element:
             self.visit(child)
             self.written.append(child.tail or "")
         if ends:
             self.flush(element)
+        if element.tag == "li":
+            self.mark = ""
+
+    def _item_mark(self, items: Any) -> str:
+        """What opens an item of a list: its number or a dash."""
+        if items is None or items.tag != "ol":
+            return "- "
+        self.numbers[items] = self.numbers.get(items, 0) + 1
+        return f"{self.numbers[items]}. "
 
     def _picture(self, element: Any) -> None:
         if addresses := tuple(picture_addresses(element)):
@@ -115,19 +127,9 @@ def is_hidden(element: Any) -> bool:
     """Whether an element is not for reading: by its name, its role, or because it is not shown."""
     if element.tag in SILENT or element.get("role") in ROLES or element.get("aria-hidden") == "true":
         return True
-    if element.get("hidden") is not None or re.search(
-        r"(display\s*:\s*none|visibility\s*:\s*hidden)", element.get("style") or "", re.IGNORECASE
-    ):
+    if element.get("hidden") is not None or UNSEEN.search(element.get("style") or ""):
         return True
     return element.tag == "header" and not element.xpath("ancestor::article or ancestor::main or .//h1")
-
-
-def item_mark(item: Any) -> str:
-    """What opens an item of a list: its number or a dash."""
-    above = item.getparent()
-    if above is not None and above.tag == "ol":
-        return f"{1 + len(item.xpath('preceding-sibling::li'))}. "
-    return "- "
 
 
 def table_rows(table: Any) -> Iterator[str]:

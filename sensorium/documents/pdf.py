@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from sensorium.assets import need
 from sensorium.data.images import MAX_PIXELS
 from sensorium.documents.columns import Box, reading_order
 from sensorium.documents.document import Figure, Picture, Reading
@@ -30,12 +31,12 @@ def read_pdf(file: Path, name: str, max_bytes: int, max_pages: int) -> Reading:
     """Read a PDF. A `DataError` that begins with `name` for one that is damaged, needs a password, or is larger than
     the limits, which MINT-1T (2406.11271, section 3.1) sets at 50 MB and 50 pages.
 
-    Drawings that are not pictures are not seen; a scanned page has a picture and no text.
+    A `ConfigError` if pypdfium2 is not installed. Drawings that are not pictures are not seen; a scanned page has a
+    picture and no text.
     """
-    try:
-        import pypdfium2 as pdfium
-    except ModuleNotFoundError:
-        raise DataError(f"{name}: reading PDFs needs pypdfium2: pip install 'sensorium[documents]'") from None
+    need("pypdfium2", "documents", "reading PDFs")
+    import pypdfium2 as pdfium
+
     if (size := file.stat().st_size) > max_bytes:
         raise DataError(f"{name}: {size:,} bytes, and at most {max_bytes:,} are read; raise pdf_bytes or remove it")
     try:

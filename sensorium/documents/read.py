@@ -13,7 +13,7 @@ from sensorium.data.folder import inside
 from sensorium.documents.document import Reading
 from sensorium.documents.html import read_html
 from sensorium.documents.pdf import read_pdf
-from sensorium.errors import DataError
+from sensorium.errors import DataError, SensoriumError
 from sensorium.sample import Sample
 
 KINDS = {".html": "html", ".htm": "html", ".xhtml": "html", ".pdf": "pdf"}
@@ -45,7 +45,7 @@ def read_document(folder: Path, relative: str, limits: Limits | None = None) -> 
         relative.encode()
         file = inside(folder, relative, name)
         return _read(file, folder, relative, name, limits).document(relative, folder.name)
-    except DataError:
+    except SensoriumError:
         raise
     except Exception as error:  # parsers of what is found in the wild raise anything, and no file may end a run
         raise DataError(f"{name}: {type(error).__name__}: {error}; replace or remove the file") from error

@@ -11,8 +11,8 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import islice
 
+from sensorium.assets import need
 from sensorium.config import nearest
-from sensorium.errors import DataError
 
 STOP_LISTS = {
     "ar": "Arabic", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
@@ -55,10 +55,8 @@ def stop_words(language: str) -> Mapping[str, int]:
     """The frequent words of a language of `LANGUAGES` and their ranks from 0; none of Japanese and Chinese."""
     if language not in STOP_LISTS:
         return {}
-    try:
-        lists = files("justext") / "stoplists"
-    except ModuleNotFoundError:
-        raise DataError("lists of stop words come with jusText: pip install 'sensorium[documents]'") from None
+    need("justext", "documents", "counting stop words")
+    lists = files("justext") / "stoplists"
     lines = (lists / f"{STOP_LISTS[language]}.txt").read_text("utf-8").splitlines()
     found = dict.fromkeys(word for line in lines for word in words(line))
     return {word: rank for rank, word in enumerate(islice(found, LISTED))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ REFUSALS = 20
 
 def run_documents(folder: Path, out: Path, changes: Sequence[str], config: Path | None, quiet: bool) -> Report:
     """Make documents of `folder` in `out`, write its page and print the sums; stopped, it goes on when run again."""
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # what it cannot read is in the quarantine file
     settings = (load_yaml(config, Settings) if config else Settings()).override(*changes)
     console = Console(quiet=quiet)
     with console.status("reading") as status:
