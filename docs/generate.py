@@ -16,7 +16,8 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic.fields import FieldInfo
 
-import sensorium.curation.step  # noqa: F401  the families of curation
+import sensorium.curation.step
+import sensorium.documents.filter  # noqa: F401 - declares a family that no recipe names
 from sensorium.config import Config, PartConfig, find_part, part_families, part_names
 from sensorium.data.sources.aligned import Modality
 from sensorium.model import ModelConfig

@@ -380,6 +380,38 @@ def report(
     print(write_scores(scores, out))
 
 
+@data.command(
+    epilog=examples(
+        "sensorium data documents site documents",
+        "sensorium data documents site documents filters.0.languages=[de,en] filters.2.min_side=100",
+        "sensorium data documents site documents filters=[picture-size,picture-count] pdf_pages=200",
+        "sensorium --parts judge.py data documents site documents --config documents.yaml",
+    )
+)
+def documents(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="IN", help="Web pages and PDFs, at any depth.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where documents go; a folder begun goes on.")],
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Changes of the settings.", show_default=False)
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings in YAML, such as the documents.yaml of another OUT.")
+    ] = None,
+) -> None:
+    """Make interleaved documents, texts and pictures in order, of web pages and PDFs.
+
+    Menus, icons, spam and repetition are filtered out as OBELICS and MINT-1T do.
+
+    OUT gets JSON lines with the pictures beside them, documents.yaml with all
+    settings, report.html with what was taken out and why, quarantine.jsonl
+    with files that cannot be read. Nothing is fetched. Run it again to go on.
+    """
+    from sensorium.pages.documents import run_documents
+
+    run_documents(folder, out, changes or (), config, ctx.obj.quiet)
+
+
 def main() -> None:
     """The entry point."""
     app()

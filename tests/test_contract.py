@@ -16,13 +16,15 @@ import yaml
 from PIL import Image as PILImage
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from toy import toy_model
+from toy import png, toy_model
 
 import sensorium.curation.step  # noqa: F401  the families of curation
 from sensorium.backbones.backbone import Attention
 from sensorium.config import PartConfig, find_part, part_families, part_names
 from sensorium.data.batch import Batch, Regions, collate
 from sensorium.data.tiling import Tiling
+from sensorium.documents.document import Figure, Picture, Reading
+from sensorium.documents.filter import apply
 from sensorium.tokenizers.tokenizer import Tokenizer
 
 VOCAB, DIM, GRID, IN = 40, 32, (4, 4), 16
@@ -384,3 +386,16 @@ class TestObjective:
             rounded = objective(model, batch)
         assert rounded.total.dtype == torch.float32
         torch.testing.assert_close(rounded.total, exact.total, rtol=0.02, atol=0.1)
+
+
+@pytest.mark.parametrize("name", names("document-filter"))
+def test_document_filter_learns_only_what_it_is_told_to_remember(name: str) -> None:
+    words = "The crow builds its nest in the old trees of the park, and it feeds its young there."
+    reading = Reading("html", pieces=[words, Picture(png("red", (200, 160)), Figure("crow.png")), "x", words])
+    document, part = reading.document("crow.html", "test"), example("document-filter", name).build()
+    first, again = apply([part], document), apply([part], document)
+    assert first == again, "what was only looked at leaves no trace"
+    assert [s for s in document.segments if s in first.document.segments] == list(first.document.segments)
+    assert len(first.cuts) + len(first.document.segments) == len(document.segments)
+    assert all(cut.reason and cut.filter == name for cut in first.cuts)
+    part.remember(first.document)

@@ -114,6 +114,7 @@ def test_other_examples_keep_the_contract(written: dict[str, str], tmp_path: Pat
     objective.test_gradient_and_bfloat16(written["objective"])
     policy = find_part("policy", written["policy"])(targets=({"type": "toy"}, {"type": "toy"}))
     assert policy.build().weights([1, 2], [[9, 9], [3, 4]]) == [3, 8]
+    contract.test_document_filter_learns_only_what_it_is_told_to_remember(written["document-filter"])
 
 
 def test_the_walk_trains_a_model_that_answers(run: Path) -> None:

@@ -101,5 +101,5 @@ def _members(file: Stored) -> Iterator[tarfile.TarInfo]:
                     raise DataError(f"{file}: member '{info.name}' leads out of the archive; remove it")
                 if info.isfile():
                     yield info
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(f"{file}: not a readable tar file without compression ({error}); restore it") from None
