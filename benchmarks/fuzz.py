@@ -193,6 +193,15 @@ def report(results: Sequence[Result], seed: int) -> dict[str, Any]:
     return {"seed": seed, "files": len(results), "formats": counts, "failures": failures}
 
 
+def table(found: dict[str, Any]) -> str:
+    """The counts of a report, a line for each format."""
+    columns = ("read", "refused", *FAILURES)
+    rows = [f"{'format':10}" + "".join(f"{column:>10}" for column in columns)]
+    for name, counts in found["formats"].items():
+        rows.append(f"{name:10}" + "".join(f"{counts[column]:10}" for column in columns))
+    return "\n".join(rows)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--files", type=int, default=10_000)
@@ -209,14 +218,7 @@ def main() -> int:
         if result.outcome in FAILURES:
             print(f"{result.index} {result.format} {result.damage}: {result.outcome}: {result.detail}\n", flush=True)
     found = report(results, given.seed)
-    columns = ("read", "refused", *FAILURES)
-    print(f"{'format':10}" + "".join(f"{column:>10}" for column in columns))
-    for name, counts in found["formats"].items():
-        print(f"{name:10}" + "".join(f"{counts[column]:10}" for column in columns))
-    for failure in found["failures"]:
-        print(
-            f"\n{failure['index']} {failure['format']} {failure['damage']}: {failure['outcome']}: {failure['detail']}"
-        )
+    print(table(found))
     for index in {*(failure["index"] for failure in found["failures"]), *(given.only or ())} if given.keep else ():
         given.keep.mkdir(parents=True, exist_ok=True)
         _, ending, data, _ = make_file(given.seed, index)

@@ -140,9 +140,8 @@ def test_a_video_cut_short_is_refused_wherever_it_is_cut(container: str) -> None
     for length in range(0, len(data) - 1, 97):
         with pytest.raises(DataError, match=r"^clip"):
             probe(data[:length], "clip")
-    streamed = video(container, movflags="faststart") if container == "mp4" else data
     with pytest.raises(DataError, match="cut short at"):
-        probe(streamed[: len(streamed) // 2], "clip")
+        probe(data[: len(data) // 2], "clip")
 
 
 def test_what_is_no_video(tmp_path: Path) -> None:
