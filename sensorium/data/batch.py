@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from sensorium.data.regions import Placed
 from sensorium.data.row import Row, lay_row
-from sensorium.errors import DataError
 
 if TYPE_CHECKING:
     from sensorium.layout import LaidOut, Layout
@@ -122,8 +121,7 @@ def collate(
     rows: Sequence[Sequence[LaidOut]],
     layout: Layout,
     length: int | None = None,
-    on_bad: Callable[[LaidOut, DataError], None] | None = None,
 ) -> Batch:
     """Rows of laid-out samples to a batch, padded to `length` (by default to the longest): see `lay_row`."""
     length = length or max(sum(len(laid) for laid in row) for row in rows)
-    return Batch.of([lay_row(row, layout, length, on_bad) for row in rows])
+    return Batch.of([lay_row(row, layout, length) for row in rows])

@@ -95,7 +95,7 @@ class Stream:
     """The rows that stand at one place of every step. Streams share nothing, so who reads which does not matter."""
 
     def __init__(self, reading: Reading, row: int) -> None:
-        self.reading, self.row = reading, row
+        self.reading = reading
         self.refused: list[Refusal] = []
         self.packer = reading.packer(self._refuse, row, reading.rows)
 
@@ -145,7 +145,7 @@ class Loader:
     """The steps of a stage. Which samples stand in which row of which step depends on the `reading` alone: neither the
     number of workers nor that of ranks changes it.
 
-    The state is that of the streams of this share; those of all ranks together are the whole. It is of the rows that
+    The state is that of the streams of this rank; those of all ranks together are the whole. It is of the rows that
     were given out, whatever has been read ahead.
     """
 

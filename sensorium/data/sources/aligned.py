@@ -4,6 +4,7 @@ arXiv 2312.06647)."""
 from __future__ import annotations
 
 import glob
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -60,7 +61,7 @@ class Aligned(Source, name="aligned"):
         return Sample(tuple(pile.read(stem) for pile in self.piles), id=stem, source=self.config.title)
 
 
-class Pile:
+class Pile(ABC):
     """The files of one modality, found by their stems: a list of them all, and numbers by which it is searched."""
 
     def __init__(self, modality: Modality, stems: Sequence[str]) -> None:
@@ -77,8 +78,9 @@ class Pile:
             return Text(read_text(file), role="document", supervise=True, id=name)
         return replace(segment(kind, file.plain, "document"), id=name)
 
+    @abstractmethod
     def file(self, place: int, name: str) -> Stored:
-        raise NotImplementedError
+        """The file of the stem at `place`; a `DataError` that begins with `name` if it is gone."""
 
     def _place(self, stem: str) -> int:
         known = share(stem)
