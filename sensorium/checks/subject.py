@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from sensorium.atomic import write_file
 from sensorium.data.batch import Batch, collate
 from sensorium.data.loader import Loader, Rank, Reading
 from sensorium.errors import DataError
@@ -18,7 +19,6 @@ from sensorium.model import PARTS, Model, ModelConfig, compose
 from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample
 from sensorium.tokenizers.tokenizer import Tokenizer
-from sensorium.training.atomic import write_file
 from sensorium.training.stage_run import StageRun, reading
 from sensorium.training.trainer import RECIPE
 

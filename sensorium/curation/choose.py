@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from sensorium.atomic import write_file, write_with
 from sensorium.curation.columns import read_table
 from sensorium.curation.pool import Pool
 from sensorium.curation.step import Selector
@@ -14,7 +15,6 @@ from sensorium.data.selection import Selection, identity
 from sensorium.data.sources.selected import Selected
 from sensorium.errors import ConfigError, DataError
 from sensorium.stage import Share
-from sensorium.training.atomic import write_file, write_with
 
 DATA = "data.yaml"
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.assets import need
+from sensorium.atomic import write_file, write_with
 from sensorium.curation.arrow import to_arrays, to_column
 from sensorium.curation.step import Scorer, Value
 from sensorium.curation.table import Column, Table
 from sensorium.data.selection import identity
 from sensorium.data.source import Source
 from sensorium.errors import DataError
-from sensorium.training.atomic import write_file, write_with
 
 ABOUT, QUARANTINE, REFUSED = "about.json", "quarantine.jsonl", "refused"
 

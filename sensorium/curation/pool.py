@@ -7,12 +7,12 @@ from pathlib import Path
 import yaml
 from pydantic import Field
 
+from sensorium.atomic import write_file
 from sensorium.config import Config, load_yaml
 from sensorium.curation.columns import ABOUT
 from sensorium.data.source import Source
 from sensorium.errors import ConfigError
 from sensorium.recipe import find_recipe
-from sensorium.training.atomic import write_file
 
 FILE = "pool.yaml"
 

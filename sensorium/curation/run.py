@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.assets import need
+from sensorium.atomic import write_folder
 from sensorium.curation.columns import Columns
 from sensorium.curation.step import Scorer, Value
 from sensorium.data.quarantine import too_many
 from sensorium.data.source import Source
 from sensorium.errors import DataError
-from sensorium.training.atomic import write_folder
 
 CHUNK = 1024
 """Samples in a file of columns."""

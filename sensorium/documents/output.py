@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from PIL import Image as PILImage
 
+from sensorium.atomic import write_file
 from sensorium.data.images import open_picture
 from sensorium.documents.document import Figure, Picture, Reading, figure_of, joined, name_of
 from sensorium.documents.ledger import Entry
@@ -103,7 +103,7 @@ class DocumentFolder:
 
     def _put(self, path: Path, held: bytes) -> str:
         if not (self.place / path).is_file():
-            write(self.place / path, held)
+            write_file(self.place / path, held)
         return path.as_posix()
 
 
@@ -130,15 +130,7 @@ def file_of(source: PictureSource, name: str) -> bytes:
 
 def write_lines(file: Path, lines: Sequence[dict[str, Any]]) -> None:
     """JSON lines, the file there whole or not at all."""
-    write(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode("utf-8", "replace"))
-
-
-def write(file: Path, held: bytes) -> None:
-    """A file, there whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_bytes(held)
-    os.replace(partial, file)
+    write_file(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode("utf-8", "replace"))
 
 
 def _lines(file: Path) -> Iterator[dict[str, Any]]:

@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 from pydantic import Field
 
+from sensorium.atomic import write_file
 from sensorium.data.quarantine import Quarantine, Refusal
 from sensorium.documents.document import joined, name_of
 from sensorium.documents.filter import DocumentFilter, Outcome, apply
 from sensorium.documents.ledger import Entry, Example, Report, examples_of
-from sensorium.documents.output import DocumentFolder, write
+from sensorium.documents.output import DocumentFolder
 from sensorium.documents.read import Limits, find_files, read_document
 from sensorium.errors import ConfigError, DataError
 from sensorium.sample import Sample
@@ -71,7 +72,7 @@ def make_documents(
         for entry in run.shard(shard):
             report.add(entry)
             told(report)
-    write(out / REPORT, (json.dumps(report.to_json(), indent=2) + "\n").encode())
+    write_file(out / REPORT, json.dumps(report.to_json(), indent=2) + "\n")
     return report
 
 
@@ -87,7 +88,7 @@ def _claim(folder: Path, out: Path, settings: Settings) -> None:
         raise ConfigError(f"{out} is in {folder}, whose pages are read; give an output folder outside of it")
     file = out / SETTINGS
     if not file.exists():
-        write(file, settings.to_yaml().encode())
+        write_file(file, settings.to_yaml())
     elif yaml.safe_load(file.read_text(encoding="utf-8")) != yaml.safe_load(settings.to_yaml()):
         raise ConfigError(f"{file}: made with other settings; give the same ones, or another output folder")
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sensorium.atomic import write_file
 from sensorium.pages.style import CSS
-from sensorium.training.atomic import write_file
 
 if TYPE_CHECKING:
     import PIL.Image

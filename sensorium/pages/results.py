@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sensorium.atomic import write_file
 from sensorium.evaluation.suite import Case, Metric, Report
-from sensorium.training.atomic import write_file
 
 FREE = frozenset({"caption", "prose"})
 """Kinds of cases whose answer is free text, neither right nor wrong as a whole."""

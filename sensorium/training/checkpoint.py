@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sensorium.atomic import write_folder
 from sensorium.errors import CheckpointError
 from sensorium.model import PARTS, Model, ModelConfig
-from sensorium.training.atomic import write_folder
 from sensorium.training.manifest import file_digest, made_with
 from sensorium.training.optimisation import Together
 

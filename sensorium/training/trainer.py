@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
+from sensorium.atomic import partial_of, write_file
 from sensorium.config import load_yaml
 from sensorium.errors import CheckpointError
 from sensorium.model import Model, compose
 from sensorium.recipe import Recipe
 from sensorium.training import checkpoint
-from sensorium.training.atomic import partial_of, write_file
 from sensorium.training.manifest import made_from
 from sensorium.training.progress import Log
 from sensorium.training.stage_run import QUARANTINE, StageRun

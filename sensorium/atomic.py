@@ -13,9 +13,10 @@ def partial_of(place: Path) -> Path:
     return place.with_name(f".{place.name}.partial")
 
 
-def write_file(file: Path, text: str) -> None:
-    """Make or replace `file` with a text, atomically."""
-    write_with(file, lambda partial: partial.write_text(text, encoding="utf-8"))
+def write_file(file: Path, held: str | bytes) -> None:
+    """Make or replace `file` with a text or with bytes, atomically."""
+    raw = held.encode() if isinstance(held, str) else held
+    write_with(file, lambda partial: partial.write_bytes(raw))
 
 
 def write_with(file: Path, write: Callable[[Path], object]) -> None:
