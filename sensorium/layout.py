@@ -7,66 +7,63 @@ weights, so loader workers and `sensorium check` use the same object as training
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from sensorium.assembly.assembly import Assembly, Pieces, TileTokens
 from sensorium.data.images import picture_size
 from sensorium.data.tables import text_of
-from sensorium.data.tiling import TilePlan, Tiling
+from sensorium.data.tiling import Cut, Tiling
 from sensorium.data.video import video_frames
 from sensorium.errors import LayoutError
+from sensorium.fusion.fusion import Fusion
+from sensorium.laid_out import LaidOut, MediaSpan, truncate
 from sensorium.sample import Image, Role, Sample, Segment, Table, Text, Video
 from sensorium.template import ChatTemplate
 from sensorium.tokenizers.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
-class MediaSpan:
-    """The tokens `start .. start + length` stand for one picture, or one frame of a video, cut by `plan`."""
+class MediaRule:
+    """What a model makes of a picture: how many features, and what stands for them in the text. `tile` is what its
+    encoder and connector announce together."""
 
-    start: int
-    length: int
-    image: Image
-    plan: TilePlan
+    assembly: Assembly.Config
+    fusion: Fusion.Config
+    tile: TileTokens
 
+    def features(self, cut: Cut) -> int:
+        return sum(piece for piece in self.assembly.pieces(cut, self.tile) if isinstance(piece, int))
 
-@dataclass(frozen=True)
-class LaidOut:
-    """A sample as tokens. `supervised[i]` says whether the loss wants token `i` predicted (from the tokens before it;
-    the shift itself happens in the objective and only there)."""
-
-    sample: Sample
-    ids: np.ndarray
-    supervised: np.ndarray
-    spans: tuple[MediaSpan, ...]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def tiles(self) -> int:
-        return sum(span.plan.tiles for span in self.spans)
+    def written(self, cut: Cut, template: ChatTemplate) -> Pieces:
+        pieces = self.fusion.written(self.assembly.pieces(cut, self.tile), template)
+        return [mark for mark in (template.before_image, *pieces, template.after_image) if mark]
 
 
 class Layout:
-    """Lays samples out for one model. `tokens_per_tile` is what its encoder and connector announce together."""
+    """Lays samples out for one model, whose pictures are worth what `media` says."""
 
     def __init__(
         self,
         tokenizer: Tokenizer,
         template: ChatTemplate,
         tiling: Tiling,
-        tokens_per_tile: int,
+        media: MediaRule,
         context: int,
         overflow: str,
     ) -> None:
         self.tokenizer, self.template, self.tiling = tokenizer, template, tiling
-        self.tokens_per_tile, self.context, self.overflow = tokens_per_tile, context, overflow
+        self.media, self.context, self.overflow = media, context, overflow
+
+    def cut(self, size: tuple[int, int]) -> Cut:
+        """How a picture of `size` (width, height) is cut."""
+        return Cut(size, self.tiling.plan(size))
 
     def tokens_for(self, size: tuple[int, int]) -> int:
-        """Tokens that a picture of `size` (width, height) takes."""
-        return self.tiling.plan(size).tiles * self.tokens_per_tile
+        """Tokens that a picture of `size` (width, height) takes in the sequence."""
+        pieces = self.media.written(self.cut(size), self.template)
+        return sum(piece if isinstance(piece, int) else len(self.tokenizer.markers(piece)) for piece in pieces)
 
     def __call__(self, sample: Sample, reply: Role | None = None) -> LaidOut:
         """Lay a sample out; with `reply`, leave a turn of that role open for the model to write."""
@@ -92,20 +89,12 @@ class Layout:
         return truncate(laid, self.context)
 
 
-def truncate(laid: LaidOut, limit: int) -> LaidOut:
-    """Keep the first `limit` tokens; a picture or frame that would be cut is dropped, with all that follows it."""
-    for span in laid.spans:
-        if span.start < limit < span.start + span.length:
-            limit = span.start
-    spans = tuple(span for span in laid.spans if span.start + span.length <= limit)
-    return replace(laid, ids=laid.ids[:limit], supervised=laid.supervised[:limit], spans=spans)
-
-
 class _Writer:
     def __init__(self, layout: Layout, sample: Sample) -> None:
         self.layout, self.sample = layout, sample
         self.ids: list[int] = []
         self.supervised: list[bool] = []
+        self.media: list[bool] = []
         self.spans: list[MediaSpan] = []
 
     def turn(self, segments: Sequence[Segment]) -> None:
@@ -115,8 +104,10 @@ class _Writer:
             if isinstance(segment, Text | Table):
                 self.text(segment)
             elif isinstance(segment, Image):
+                self.end_chunk()
                 self.image(segment)
             elif isinstance(segment, Video):
+                self.end_chunk()
                 for frame in video_frames(segment, segment.id or self.sample.name):
                     self.image(Image(frame, id=frame.name))
             else:
@@ -126,6 +117,11 @@ class _Writer:
 
     def mark(self, text: str, supervised: bool) -> None:
         self._extend(self.layout.tokenizer.markers(text), supervised)
+
+    def end_chunk(self) -> None:
+        """What is written before every picture but the first."""
+        if self.spans:
+            self.mark(self.layout.template.end_of_chunk, supervised=self.supervised[-1])
 
     def text(self, segment: Text | Table) -> None:
         text, placeholder = text_of(segment, self.sample.name), self.layout.template.image
@@ -137,16 +133,22 @@ class _Writer:
         self._extend(self.layout.tokenizer.encode(text), segment.supervise)
 
     def image(self, segment: Image) -> None:
-        plan = self.layout.tiling.plan(picture_size(segment.source, segment.id or self.sample.name))
-        length = plan.tiles * self.layout.tokens_per_tile
-        self.spans.append(MediaSpan(len(self.ids), length, segment, plan))
-        self._extend((self.layout.tokenizer.pad_id,) * length, False)
+        cut = self.layout.cut(picture_size(segment.source, segment.id or self.sample.name))
+        start = len(self.ids)
+        for piece in self.layout.media.written(cut, self.layout.template):
+            if isinstance(piece, str):
+                self.mark(piece, supervised=False)
+            else:
+                self._extend((self.layout.tokenizer.pad_id,) * piece, False, media=True)
+        self.spans.append(MediaSpan(start, len(self.ids) - start, segment, cut, self.layout.media.features(cut)))
 
-    def _extend(self, ids: tuple[int, ...], supervised: bool) -> None:
+    def _extend(self, ids: tuple[int, ...], supervised: bool, media: bool = False) -> None:
         self.ids.extend(ids)
         self.supervised.extend([supervised] * len(ids))
+        self.media.extend([media] * len(ids))
 
     def finish(self) -> LaidOut:
         if not self.ids:
             raise LayoutError(f"{self.sample.name}: the sample has no segments; give it text or a picture")
-        return LaidOut(self.sample, np.array(self.ids), np.array(self.supervised), tuple(self.spans))
+        ids, supervised, media = (np.array(column) for column in (self.ids, self.supervised, self.media))
+        return LaidOut(self.sample, ids, supervised, media, tuple(self.spans))

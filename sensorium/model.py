@@ -1,72 +1,30 @@
-"""A model is a composition: encoder -> connector -> fusion -> backbone -> head, built from one config.
+"""A model is a composition: encoder -> connector -> assembly -> fusion -> backbone -> head, built from one config.
 
-`ModelConfig` names the parts, `Model` holds them, and its `layout` is the only owner of token accounting.
+`ModelConfig` (`sensorium/model_config.py`) names the parts, `Model` holds them, and its `layout` is the only owner of
+token accounting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sensorium.backbones.backbone import Backbone
-from sensorium.config import Config, PartConfig
+from sensorium.assembly.assembly import Assembly
+from sensorium.backbones.backbone import Attention, Backbone
 from sensorium.connectors.connector import Connector
 from sensorium.data.batch import Batch, collate
-from sensorium.data.tiling import Tiling
 from sensorium.encoders.encoder import Encoder
 from sensorium.fusion.fusion import Fusion
 from sensorium.heads.head import Head
-from sensorium.layout import Layout
+from sensorium.model_config import PARTS, ModelConfig
 from sensorium.sample import Sample, Segment, as_sample
-from sensorium.template import ChatTemplate
 from sensorium.tokenizers.tokenizer import Tokenizer
 
-PARTS = ("encoder", "connector", "fusion", "backbone", "head")
-
-
-class ModelConfig(Config):
-    """Everything that makes a model; saved with it, and enough to rebuild it without any recipe."""
-
-    encoder: Encoder.Config
-    tiling: Tiling.Config = Field(default_factory=lambda: Tiling.Config.model_validate("whole"))
-    connector: Connector.Config
-    fusion: Fusion.Config = Field(default_factory=lambda: Fusion.Config.model_validate("inline"))
-    backbone: Backbone.Config
-    head: Head.Config = Field(default_factory=lambda: Head.Config.model_validate("token"))
-    tokenizer: Tokenizer.Config
-    template: ChatTemplate = ChatTemplate()
-    context: int = Field(default=512, ge=8, description="longest sample in tokens")
-    overflow: Literal["refuse", "truncate"] = Field(default="refuse", description="what happens to a longer sample")
-
-    @property
-    def tokens_per_tile(self) -> int:
-        return self.connector.out_tokens(self.encoder.tokens, self.encoder.grid)
-
-    @model_validator(mode="after")
-    def _one_picture_fits(self) -> Self:
-        if self.tokens_per_tile >= self.context:
-            raise ValueError(
-                f"one tile takes {self.tokens_per_tile} tokens and the context is {self.context}: raise context, or "
-                "choose a connector with fewer tokens"
-            )
-        return self
-
-    def resolved(self) -> Self:
-        """This config with everything that its parts name elsewhere (a folder of weights, say) written into it."""
-        return self.model_copy(update={name: part.resolved() for name, part in self if isinstance(part, PartConfig)})
-
-    def make_tokenizer(self) -> Tokenizer:
-        """The tokenizer of a new model: trained, or read where the config says."""
-        return self.tokenizer.part.create(self.tokenizer)
-
-    def layout(self, tokenizer: Tokenizer) -> Layout:
-        tiling = self.tiling.build(input_size=self.encoder.input_size)
-        return Layout(tokenizer, self.template, tiling, self.tokens_per_tile, self.context, self.overflow)
+__all__ = ["PARTS", "Model", "ModelConfig", "compose"]
 
 
 class Model(nn.Module):
@@ -74,6 +32,7 @@ class Model(nn.Module):
 
     encoder: Encoder
     connector: Connector
+    assembly: Assembly
     fusion: Fusion
     backbone: Backbone
     head: Head
@@ -83,20 +42,31 @@ class Model(nn.Module):
         self.config, self.tokenizer, self.layout = config, tokenizer, config.layout(tokenizer)
         self.encoder = config.encoder.build()
         self.backbone = config.backbone.build(vocab_size=tokenizer.vocab_size)
-        dim = config.backbone.dim
-        self.connector = config.connector.build(in_dim=config.encoder.dim, out_dim=dim, grid=config.encoder.grid)
-        self.fusion = config.fusion.build(dim=dim, max_tiles=config.tiling.max_tiles)
-        self.head = config.head.build(weight=self.backbone.output_weight())
+        grid, dim = config.encoder.grid, config.media_dim
+        self.connector = config.connector.build(in_dim=config.encoder.dim, out_dim=dim, grid=grid)
+        self.assembly = config.assembly.build(dim=dim, max_tiles=config.tiling.max_tiles, grid=grid, tile=config.tile)
+        self.fusion = config.fusion.build(dim=config.backbone.dim, media_dim=dim)
+        self.fusion.attach(self.backbone)
+        self.head = config.head.build(weight=self.backbone.output_weight(), media_dim=dim)
 
     def forward(self, batch: Batch) -> Tensor:
         """Hidden states `[rows, tokens, dim]` of a packed batch."""
-        embeddings = self.fuse(batch)
-        return self.backbone(embeddings, batch.positions, self.fusion.attention(batch))
+        return self.read(batch)[0]
 
-    def fuse(self, batch: Batch) -> Tensor:
-        """What enters the backbone, `[rows, tokens, dim]`; the encoder runs once over all tiles, even over none."""
-        media = self.connector(self.encoder(batch.tiles))
-        return self.fusion(self.backbone.embed(batch.ids), media, batch)
+    def read(self, batch: Batch, cache: Any = None, attention: Attention | None = None) -> tuple[Tensor, Any]:
+        """Hidden states, and what the fusion keeps for tokens that follow. The keys and values of a `cache` are
+        extended; `attention` stands in for the fusion's own."""
+        media = self.media(batch)
+        embeddings = self.fusion(self.backbone.embed(batch.ids), media, batch)
+        state = self.fusion.open(media, batch)
+        with self.fusion.during(state):
+            hidden = self.backbone(embeddings, batch.positions, attention or self.fusion.attention(batch), cache)
+        return hidden, state
+
+    def media(self, batch: Batch) -> Tensor:
+        """The features of all pictures, `[n, media_dim]`; the encoder runs once over all tiles, even over none."""
+        features = self.encoder.features(batch.tiles, batch.pictures)
+        return self.assembly(features, batch.pictures, self.connector)
 
     @property
     def device(self) -> torch.device:

@@ -26,7 +26,7 @@ class Stage(Config):
     edits: tuple[Edit.Config, ...] = Field(
         default=(), description="rewrites of the model before the first step, in order"
     )
-    trainable: tuple[Literal["encoder", "connector", "fusion", "backbone", "head"], ...] = PARTS
+    trainable: tuple[Literal["encoder", "connector", "assembly", "fusion", "backbone", "head"], ...] = PARTS
     cache_features: bool | Path = Field(
         default=False,
         description="keep the features of a frozen encoder, in the run's folder or in the one that is named",

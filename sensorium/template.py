@@ -25,6 +25,12 @@ class ChatTemplate(Config):
     assistant: Turn = Turn(prefix="<|assistant|>", end="<|end|>")
     image: str = Field(default="<|image|>", description="refused in text: pictures are segments, not placeholders")
 
+    before_image: str = Field(default="", description="marks before a picture, for example <img>")
+    after_image: str = Field(default="", description="marks after a picture, for example </img>, or a line end")
+    end_of_chunk: str = Field(
+        default="", description="ends the text before every picture but a sample's first, and is supervised as it is"
+    )
+
     def turn(self, role: Role) -> Turn:
         return getattr(self, role)
 
@@ -34,4 +40,4 @@ class ChatTemplate(Config):
         roles = {
             r: Turn(prefix=f"<|im_start|>{r}\n", end="<|im_end|>", after="\n") for r in ("system", "user", "assistant")
         }
-        return cls(document=Turn(end="<|im_end|>"), image="<image>", **roles)
+        return cls(document=Turn(end="<|im_end|>"), image="<image>").model_copy(update=roles)

@@ -48,7 +48,7 @@ OVERRIDES = {
     "model.encoder.image_size=18": "model.encoder: image_size 18 is not a multiple of patch_size 4; change one",
     "model.backbone.num_heads=3": "model.backbone: width 32 does not split into 3 heads of even size; change one",
     "model.backbone.num_kv_heads=3": "model.backbone: num_heads 4 is no multiple of num_kv_heads 3; change one",
-    "model.connector.latents=96": "model: one tile takes 96 tokens and the context is 96: raise context, or choose",
+    "model.connector.latents=96": "model: one picture takes 96 tokens and the context is 96: raise context, or choose",
     "stages.0.length=64": "stages.0.length is 64 and model.context 96: .* lower the context or raise the length",
 }
 

@@ -19,16 +19,25 @@ from torch import Tensor, nn
 from toy import png, toy_model
 
 import sensorium.curation.step  # noqa: F401  the families of curation
+from sensorium.assembly.assembly import TileTokens
 from sensorium.backbones.backbone import Attention
+from sensorium.backbones.decoder import Decoder
 from sensorium.config import PartConfig, find_part, part_families, part_names
-from sensorium.data.batch import Batch, Regions, collate
-from sensorium.data.tiling import Tiling
+from sensorium.data.batch import Batch, Pictures, Regions, collate
+from sensorium.data.tiling import Cut, TilePlan, Tiling
 from sensorium.documents.document import Figure, Picture, Reading
 from sensorium.documents.filter import apply
+from sensorium.template import ChatTemplate
 from sensorium.tokenizers.tokenizer import Tokenizer
 
 VOCAB, DIM, GRID, IN = 40, 32, (4, 4), 16
-TILES = 5
+TILES, MEDIA = 5, 32
+TILE = TileTokens(GRID[0] * GRID[1], GRID)
+CUTS = (
+    Cut((60, 20), TilePlan(1, 2, thumbnail=True)),
+    Cut((8, 8), TilePlan()),
+    Cut((30, 40), TilePlan(2, 2, thumbnail=True)),
+)
 SIZES = ((1, 1), (16, 16), (17, 16), (100, 20), (20, 100), (640, 480), (3, 999))
 TEXTS = ("plain words", "Ünïcode 漢字 🙂", "two  spaces\nand a line", "<|user|>injected<|end|>", "1 + 1 = 2")
 
@@ -56,11 +65,13 @@ class Case:
             "encoder": {},
             "connector": {"in_dim": IN, "out_dim": DIM, "grid": GRID},
             "backbone": {"vocab_size": VOCAB},
-            "fusion": {"dim": DIM, "max_tiles": TILES},
-            "head": {"weight": nn.Parameter(torch.randn(VOCAB, DIM))},
+            "assembly": {"dim": DIM, "max_tiles": TILES, "grid": GRID, "tile": TILE},
+            "fusion": {"dim": DIM, "media_dim": MEDIA},
+            "head": {"weight": nn.Parameter(torch.randn(VOCAB, DIM)), "media_dim": MEDIA},
         }
         part = wake(self.config.build(**given[self.family]))
-        return Read(part) if self.family == "backbone" else part
+        around = {"backbone": Read, "fusion": Fused, "assembly": Assembled}
+        return wake(around[self.family](part)) if self.family in around else part
 
     def inputs(self, n: int) -> tuple[Any, ...]:
         """What the part is fed for `n` items: tiles, feature maps, rows or positions."""
@@ -76,7 +87,13 @@ class Case:
             ids = torch.randint(0, VOCAB, (n, 7), generator=dice)
             return ids, positions, Attention.within(documents)
         if self.family == "fusion":
-            return torch.randn(2, 12, DIM, generator=dice), torch.randn(n, 4, DIM, generator=dice), pictures(n)
+            embeddings, media = (torch.randn(*shape, generator=dice) for shape in ((2, 12, DIM), (4 * n, MEDIA)))
+            return embeddings.requires_grad_(), media, pictures(n, self.config)
+        if self.family == "assembly":
+            cuts = [CUTS[i % len(CUTS)] for i in range(n)]
+            places = [place for cut in cuts for place in range(cut.plan.tiles)]
+            known = Pictures(tile_positions=torch.tensor(places, dtype=torch.int64), cuts=tuple(cuts))
+            return torch.randn(len(places), TILE.tokens, DIM, generator=dice), known
         return (torch.randn(n, DIM, generator=dice),)
 
     def shape(self, n: int) -> tuple[int, ...]:
@@ -87,6 +104,9 @@ class Case:
             return n, self.config.out_tokens(GRID[0] * GRID[1], GRID), DIM
         if self.family == "backbone":
             return n, 7, VOCAB
+        if self.family == "assembly":
+            pieces = [piece for i in range(n) for piece in self.config.pieces(CUTS[i % len(CUTS)], TILE)]
+            return sum(piece for piece in pieces if isinstance(piece, int)), DIM
         return (2, 12, DIM) if self.family == "fusion" else (n, VOCAB)
 
     @property
@@ -107,16 +127,49 @@ class Read(nn.Module):
         return (hidden @ self.backbone.output_weight().T)[..., :VOCAB]
 
 
-def pictures(n: int) -> Batch:
-    """Two rows of 12 tokens with `n` tiles of four tokens, at most two a row."""
+class Fused(nn.Module):
+    """A fusion on a small backbone whose weights are none of its own: text and features in, hidden states out."""
+
+    def __init__(self, fusion: Any) -> None:
+        super().__init__()
+        self.fusion = fusion
+        torch.manual_seed(5)
+        self.backbone = [Decoder.Config(width=DIM, depth=2, mlp_width=64).build(vocab_size=VOCAB).requires_grad_(False)]
+        fusion.attach(self.backbone[0])
+
+    def forward(self, embeddings: Tensor, media: Tensor, batch: Batch) -> Tensor:
+        fusion = self.fusion
+        with fusion.during(fusion.open(media, batch)):
+            given = fusion(embeddings, media, batch)
+            return self.backbone[0](given, batch.positions, fusion.attention(batch))
+
+
+def pictures(n: int, fusion: Any = None) -> Batch:
+    """Two rows of 12 tokens with `n` tiles of four features, each a picture, at most two a row."""
     media = torch.zeros(2, 12, dtype=torch.bool)
+    inline = fusion is None or 4 in fusion.written([4], ChatTemplate())
     for tile in range(n):
-        media[tile // 2, 1 + tile % 2 * 5 : 5 + tile % 2 * 5] = True
-    numbers = torch.ones(2, 12, dtype=torch.int64)
+        media[tile // 2, 1 + tile % 2 * 5 : 5 + tile % 2 * 5] = inline
+    numbers, tiles = torch.ones(2, 12, dtype=torch.int64), torch.arange(n)
+    known = Pictures(
+        tiles // 2, 1 + tiles % 2 * 5, torch.ones_like(tiles), torch.full_like(tiles, 4), tiles % TILES,
+        tuple(Cut((8, 8), TilePlan()) for _ in range(n)),
+    )  # fmt: skip
     return Batch(
         ids=numbers, supervised=~media, positions=numbers.cumsum(1) - 1, documents=numbers, media=media,
-        tiles=torch.zeros(n, 3, 8, 8, dtype=torch.uint8), tile_positions=torch.arange(n) % TILES, samples=((), ()),
+        tiles=torch.zeros(n, 3, 8, 8, dtype=torch.uint8), pictures=known, samples=((), ()),
     )  # fmt: skip
+
+
+class Assembled(nn.Module):
+    """An assembly behind a connector that is none of its own and changes nothing."""
+
+    def __init__(self, assembly: Any) -> None:
+        super().__init__()
+        self.assembly = assembly
+
+    def forward(self, features: Tensor, known: Pictures) -> Tensor:
+        return self.assembly(features, known, lambda features, mask=None: features)
 
 
 def wake(module: nn.Module) -> nn.Module:
@@ -129,7 +182,7 @@ def wake(module: nn.Module) -> nn.Module:
 
 MODULES = [
     pytest.param((family, name), id=f"{family}:{name}")
-    for family in ("encoder", "connector", "backbone", "fusion", "head")
+    for family in ("encoder", "connector", "assembly", "backbone", "fusion", "head")
     for name in part_names(family)
 ]
 
@@ -190,8 +243,8 @@ def test_bfloat16_autocast_is_close(case: Case) -> None:
 
 
 def test_items_of_a_batch_do_not_see_each_other(case: Case) -> None:
-    if case.family == "fusion":
-        pytest.skip("fusion places features into rows by the batch's own masks")
+    if case.family in ("fusion", "assembly"):
+        pytest.skip("these join the items of a batch, by the batch's own account of them")
     module, (first, *rest) = case.build(), case.inputs(3)
     changed = first.clone()
     changed[0] = changed[1]
@@ -272,14 +325,29 @@ class TestBackbone:
 
 
 @pytest.mark.parametrize("name", names("fusion"))
-def test_fusion_keeps_text_and_samples_apart(name: str) -> None:
+def test_fusion_keeps_samples_apart(name: str) -> None:
     case = Case("fusion", name)
-    embeddings, media, batch = case.inputs(3)
+    (embeddings, media, batch), module = case.inputs(3), case.build()
     with torch.no_grad():
-        fused, other = (case.build()(embeddings, m, batch) for m in (media, media + 1))
-    assert not torch.equal(fused, other), "the pictures reach the sequence"
-    attention = case.build().attention(Batch(**{**vars(batch), "documents": torch.tensor([[1, 2], [1, 1]])}))
-    assert attention.mask[:, 0].tolist() == [[[True, False], [False, True]], [[True, False], [True, True]]]
+        fused, other = (module(embeddings, m, batch) for m in (media, media + 1))
+    if not isinstance(module, Fused) or case.config.written([4], ChatTemplate()):
+        assert not torch.equal(fused, other), "the pictures reach the sequence"
+    attention = case.build().fusion.attention(Batch(**{**vars(batch), "documents": torch.tensor([[1, 2], [1, 1]])}))
+    apart, together = attention.mask[:, 0].tolist()
+    assert apart == [[True, False], [False, True]]
+    assert together[1] == [True, True]
+
+
+@pytest.mark.parametrize("name", names("assembly"))
+def test_assembly_keeps_pictures_apart(name: str) -> None:
+    case = Case("assembly", name)
+    (features, known), module = case.inputs(3), case.build()
+    counts = [sum(p for p in case.config.pieces(cut, TILE) if isinstance(p, int)) for cut in known.cuts]
+    first = sum(cut.plan.tiles for cut in known.cuts[:1])
+    with torch.no_grad():
+        before, after = module(features, known), module(torch.cat([features[:first] + 1, features[first:]]), known)
+    assert not torch.equal(before[: counts[0]], after[: counts[0]])
+    assert torch.equal(before[counts[0] :], after[counts[0] :])
 
 
 @pytest.mark.parametrize("name", names("tiling"))

@@ -30,7 +30,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = ("model.tokenizer.samples=20", "stages.0.length=256", "stages.1.length=256", "stages.0.rows=1",
          "stages.1.rows=1", "stages.0.buffer=8", "stages.1.buffer=8")  # fmt: skip
 SILENT = ("--quiet", "-q", "--debug")
-MODULES = ("encoder", "connector", "backbone", "fusion", "head")
+MODULES = ("encoder", "connector", "assembly", "backbone", "fusion", "head")
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -92,13 +92,14 @@ def test_example_modules_keep_the_contract(family: str, written: dict[str, str],
     contract.test_gradient_reaches_what_is_trainable_and_nothing_else(case)
     contract.test_saved_and_loaded_it_gives_the_same(case, tmp_path)
     contract.test_bfloat16_autocast_is_close(case)
-    if family != "fusion":
+    if family not in ("fusion", "assembly"):
         contract.test_items_of_a_batch_do_not_see_each_other(case)
 
 
 def test_other_examples_keep_the_contract(written: dict[str, str], tmp_path: Path) -> None:
     contract.test_encoder_announces_its_grid(written["encoder"])
-    contract.test_fusion_keeps_text_and_samples_apart(written["fusion"])
+    contract.test_fusion_keeps_samples_apart(written["fusion"])
+    contract.test_assembly_keeps_pictures_apart(written["assembly"])
     contract.test_tiling_cuts_what_it_plans(written["tiling"], (24, 16))
     contract.test_tiling_knows_what_each_tile_shows(written["tiling"], (64, 32))
     backbone, tokenizer, objective = contract.TestBackbone(), contract.TestTokenizer(), contract.TestObjective()
@@ -122,7 +123,7 @@ def test_the_walk_trains_a_model_that_answers(run: Path) -> None:
     model = sm.load(run)
     assert model.config.connector.type_name == "pool"
     rows, columns = model.config.encoder.grid
-    assert model.config.tokens_per_tile == rows * columns // 4
+    assert model.config.tile.tokens == rows * columns // 4
     assert isinstance(model.generate(["Is there a star?"], max_tokens=2), str)
 
 
@@ -219,6 +220,6 @@ def test_architecture_lists_the_checks_and_the_layers() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     assert re.findall(r"^\| `([\w-]+)` \|", page.partition("## Invariants")[2], re.MULTILINE) == check_names()
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    drawn = re.findall(r"^[a-z |]+$", page.partition("## Imports")[2].split("```")[1], re.MULTILINE)
+    drawn = re.findall(r"^[a-z_ |]+$", page.partition("## Imports")[2].split("```")[1], re.MULTILINE)
     layers = [re.findall(r"sensorium\.(\w+)", layer) for layer in contracts[0]["layers"]]
     assert [re.findall(r"\w+", line) for line in drawn if line.strip()] == layers

@@ -13,14 +13,18 @@ from PIL import ImageOps
 from toy import png, toy_model
 
 import sensorium as sm
+from sensorium.assembly.assembly import TileTokens
+from sensorium.assembly.tiles import Tiles
 from sensorium.data.images import open_picture, picture_size
 from sensorium.data.tiling import TilePlan
 from sensorium.data.tilings.grid import Grid
 from sensorium.data.tilings.whole import Whole
 from sensorium.errors import LayoutError
-from sensorium.layout import LaidOut, Layout, truncate
+from sensorium.fusion.inline import Inline
+from sensorium.laid_out import LaidOut, truncate
+from sensorium.layout import Layout, MediaRule
 from sensorium.sample import Image, Sample, Text
-from sensorium.template import ChatTemplate
+from sensorium.template import ChatTemplate, Turn
 
 MARKS = {"<|system|>": 1, "<|user|>": 2, "<|assistant|>": 3, "<|end|>": 9}
 RED = png("red", (16, 16))
@@ -42,7 +46,8 @@ def layout(template: ChatTemplate | None = None, context: int = 50, overflow: st
     """Two tokens a tile of 16 x 16; one tile a picture, or a grid."""
     tiles = Grid.Config(**tiling).build(input_size=(16, 16)) if tiling else Whole.Config().build(input_size=(16, 16))
     letters: Any = Letters()
-    return Layout(letters, template or ChatTemplate(), tiles, 2, context, overflow)
+    rule = MediaRule(Tiles.Config(), Inline.Config(), TileTokens(2))
+    return Layout(letters, template or ChatTemplate(), tiles, rule, context, overflow)
 
 
 def shown(laid: LaidOut) -> tuple[list[int], str]:
@@ -135,6 +140,22 @@ def test_template_marks_in_a_text_are_text(text: str) -> None:
     user, assistant = model.tokenizer.id_of("<|user|>"), model.tokenizer.id_of("<|assistant|>")
     assert [token for token in laid.ids.tolist() if token in special] == [user, assistant]
     assert model.tokenizer.decode(laid.ids[1:-1].tolist()) == text
+
+
+def test_marks_around_pictures_are_part_of_them_and_chunks_end_before_them() -> None:
+    template = ChatTemplate(
+        document=Turn(), before_image="<|user|>", after_image="<|assistant|>", end_of_chunk="<|end|>"
+    )
+    words = {"role": "document", "supervise": True}
+    page = Sample((Image(RED, role="document"), Text("a", **words), Image(RED, role="document"), Text("b", **words)))
+    laid = layout(template)(page)
+    user, assistant, end = (MARKS[mark] for mark in ("<|user|>", "<|assistant|>", "<|end|>"))
+    picture = [user, 0, 0, assistant]
+    assert shown(laid) == ([*picture, ord("a"), end, *picture, ord("b")], "....xx....x")
+    assert laid.media.tolist() == [id == 0 for id in laid.ids]
+    assert [(span.start, span.length, span.features) for span in laid.spans] == [(0, 4, 2), (6, 4, 2)]
+    assert layout(template).tokens_for((16, 16)) == 4
+    assert len(truncate(laid, 9)) == 6, "a picture goes with its marks"
 
 
 def test_a_placeholder_in_a_text_is_refused() -> None:

@@ -21,6 +21,8 @@ from test_layout import Letters
 from toy import png, toy_model
 
 import sensorium as sm
+from sensorium.assembly.assembly import TileTokens
+from sensorium.assembly.tiles import Tiles
 from sensorium.data.audio import loudness, probe_audio, read_audio, resample
 from sensorium.data.frames import open_all
 from sensorium.data.images import MAX_ASPECT, open_picture, picture_size
@@ -31,7 +33,9 @@ from sensorium.data.tables import as_markdown, as_plain
 from sensorium.data.tilings.whole import Whole
 from sensorium.data.video import probe, sample_times, video_frames
 from sensorium.errors import DataError, LayoutError
-from sensorium.layout import Layout, truncate
+from sensorium.fusion.inline import Inline
+from sensorium.laid_out import truncate
+from sensorium.layout import Layout, MediaRule
 from sensorium.sample import Audio, Image, Points, Sample, Table, Text, Video
 from sensorium.template import ChatTemplate
 
@@ -166,7 +170,7 @@ def test_a_model_of_pictures_reads_a_video(tmp_path: Path) -> None:
         laid = model.layout(Sample((Video(source, frames=3), *said), id="1", source="clips"))
         assert [span.start + span.length for span in laid.spans][:2] == [span.start for span in laid.spans][1:]
         row = lay_row([pickle.loads(pickle.dumps(laid))], model.layout, 128)
-        shown = [row.tiles[span.plan.tiles * place].mean() for place, span in enumerate(laid.spans)]
+        shown = [row.tiles[span.cut.plan.tiles * place].mean() for place, span in enumerate(laid.spans)]
         assert shown == sorted(shown), "in order"
         assert len(row.tiles) == laid.tiles == row.media.sum() // 4
     assert store.reads <= 4, "for its packets, its first frame, and all that are read"
@@ -274,7 +278,8 @@ def test_a_table_is_read_as_markdown() -> None:
     ]  # fmt: skip
     assert [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in as_markdown(table).split("\n")] == [3] * 5
     letters: Any = Letters()
-    layout = Layout(letters, ChatTemplate(), Whole.Config().build(input_size=(16, 16)), 2, 200, "refuse")
+    rule = MediaRule(Tiles.Config(), Inline.Config(), TileTokens(2))
+    layout = Layout(letters, ChatTemplate(), Whole.Config().build(input_size=(16, 16)), rule, 200, "refuse")
     laid = layout(Sample((Text("see"), table)))
     assert "".join(map(chr, laid.ids[1:])) == f"see\n{as_markdown(table)}\n"
     assert Sample((table, Image(png("red", (9, 9))))).blind().segments == (table,), "a twin without eyes reads tables"

@@ -24,7 +24,8 @@ from sensorium.data.mixture import Key, Mixture
 from sensorium.data.packer import Pack, Packer
 from sensorium.data.tilings.grid import Grid
 from sensorium.encoders.vit import ViT
-from sensorium.layout import LaidOut, Layout
+from sensorium.laid_out import LaidOut, truncate
+from sensorium.layout import Layout
 from sensorium.model import Model
 from sensorium.objectives.next_token import NextToken, predicting
 from sensorium.objectives.objective import Loss
@@ -190,18 +191,18 @@ def the_tiling_cuts_one_tile_fewer(patch: Patch) -> None:
 def truncation_cuts_pictures(patch: Patch) -> None:
     def blunt(laid: LaidOut, limit: int) -> LaidOut:
         spans = tuple(span for span in laid.spans if span.start + span.length <= limit)
-        return replace(laid, ids=laid.ids[:limit], supervised=laid.supervised[:limit], spans=spans)
+        return laid.first(limit, spans)
 
-    everywhere(patch, layouts.truncate, blunt)
+    everywhere(patch, truncate, blunt)
 
 
 @breaks("truncation")
 def truncation_keeps_the_span_of_a_cut_picture(patch: Patch) -> None:
     def blunt(laid: LaidOut, limit: int) -> LaidOut:
         spans = tuple(span for span in laid.spans if span.start < limit)
-        return replace(laid, ids=laid.ids[:limit], supervised=laid.supervised[:limit], spans=spans)
+        return laid.first(limit, spans)
 
-    everywhere(patch, layouts.truncate, blunt)
+    everywhere(patch, truncate, blunt)
 
 
 # packing and order
@@ -235,7 +236,7 @@ def the_packer_doubles_a_sample(patch: Patch) -> None:
 def the_packer_cuts_a_sample(patch: Patch) -> None:
     def shorter(pack: Pack, *_: Any) -> Pack:
         *before, last = pack.laid
-        return replace(pack, laid=[*before, layouts.truncate(last, len(last) - 1)])
+        return replace(pack, laid=[*before, truncate(last, len(last) - 1)])
 
     after(patch, Packer, "next_pack", shorter)
 
@@ -310,10 +311,12 @@ def no_gradient_flows_through_the_connector(patch: Patch) -> None:
 
 @breaks("no-images")
 def the_encoder_is_skipped_without_pictures(patch: Patch) -> None:
-    fuse = Model.fuse
-    patch.setattr(
-        Model, "fuse", lambda self, batch: fuse(self, batch) if len(batch.tiles) else self.backbone.embed(batch.ids)
-    )
+    media = Model.media
+
+    def skipped(self: Model, batch: Batch) -> torch.Tensor:
+        return media(self, batch) if len(batch.tiles) else torch.zeros(0, self.config.media_dim)
+
+    patch.setattr(Model, "media", skipped)
 
 
 # generation and checkpoints

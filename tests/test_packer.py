@@ -18,7 +18,7 @@ from sensorium.data.mixture import Key, Mixture, permuted
 from sensorium.data.packer import Packer
 from sensorium.data.packing import fullest
 from sensorium.data.quarantine import Refusal
-from sensorium.layout import LaidOut
+from sensorium.laid_out import LaidOut
 from sensorium.sample import Sample
 from sensorium.training.stage_run import reading
 
@@ -89,7 +89,9 @@ class Rods:
 
     def __call__(self, sample: Sample) -> LaidOut:
         length = int(sample.source)
-        return LaidOut(sample, np.zeros(length, dtype=np.int64), np.ones(length, dtype=bool), ())
+        return LaidOut(
+            sample, np.zeros(length, dtype=np.int64), np.ones(length, dtype=bool), np.zeros(length, dtype=bool), ()
+        )
 
 
 def packer_of(lengths: list[int], row: int, buffer: int) -> Packer:
@@ -159,7 +161,7 @@ def test_micro_batches_are_the_same_rows() -> None:
     rows = reading(toy_recipe("stages.0.rows=4"), 0, toy_model().layout)
     (one,) = Loader(rows, 4).next_step()
     parts = Loader(rows, 2).next_step()
-    for name in ("ids", "supervised", "positions", "documents", "media", "tiles", "tile_positions"):
+    for name in ("ids", "supervised", "positions", "documents", "media", "tiles"):
         assert torch.equal(getattr(one, name), torch.cat([getattr(part, name) for part in parts]))
 
 
@@ -180,8 +182,8 @@ def test_tiles_stand_in_the_order_of_their_places() -> None:
     assert batch.documents.max(dim=1).values.tolist() == [2, 2]
     one_by_one = [collate([[one]], model.layout).tiles for one in laid]
     assert torch.equal(batch.tiles, torch.cat(one_by_one))
-    assert int(batch.media.sum()) == len(batch.tiles) * model.layout.tokens_per_tile
-    assert len(batch.tile_positions) == len(batch.tiles)
+    assert int(batch.media.sum()) == len(batch.tiles) * model.layout.media.tile.tokens
+    assert len(batch.pictures.tile_positions) == len(batch.tiles)
     assert batch.names() == "toy/3, toy/4, toy/1, toy/8"
     assert batch.real_tokens == sum(map(len, laid))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from sensorium.checks.check import check, require
 from sensorium.checks.subject import Subject, media_of
 from sensorium.data.batch import Batch, collate
 from sensorium.generation.engine import Sampler, stream
-from sensorium.layout import LaidOut
+from sensorium.laid_out import LaidOut
 from sensorium.model import Model
 from sensorium.sample import Sample, Text
 from sensorium.training.checkpoint import load_model
@@ -191,8 +192,9 @@ def _teacher_forced(model: Model, prompt: LaidOut, tokens: Tensor) -> Tensor:
     """Logits `[tokens, vocab]` at each step of the reply, from one pass over prompt and reply together."""
     whole = replace(
         prompt,
-        ids=torch.cat([torch.from_numpy(prompt.ids), tokens]).numpy(),
-        supervised=torch.zeros(len(prompt) + len(tokens), dtype=torch.bool).numpy(),
+        ids=np.concatenate([prompt.ids, tokens.numpy()]),
+        supervised=np.zeros(len(prompt) + len(tokens), dtype=bool),
+        media=np.concatenate([prompt.media, np.zeros(len(tokens), dtype=bool)]),
     )
     hidden = model(collate([[whole]], model.layout))[0]
     return model.head(hidden[len(prompt) - 1 : -1]).float()

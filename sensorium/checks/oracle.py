@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sensorium.data.batch import Batch
-from sensorium.layout import LaidOut
+from sensorium.laid_out import LaidOut
 
 SURE = 30.0
 

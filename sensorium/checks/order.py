@@ -18,7 +18,7 @@ from sensorium.data.batch import Batch, collate
 from sensorium.data.loader import Rank
 from sensorium.data.packer import Pack, Packer
 from sensorium.errors import DataError
-from sensorium.layout import LaidOut
+from sensorium.laid_out import LaidOut
 
 
 @check("packing")

@@ -14,7 +14,8 @@ from sensorium.atomic import write_file
 from sensorium.data.batch import Batch, collate
 from sensorium.data.loader import Loader, Rank, Reading
 from sensorium.errors import DataError
-from sensorium.layout import LaidOut, Layout
+from sensorium.laid_out import LaidOut
+from sensorium.layout import Layout
 from sensorium.model import PARTS, Model, ModelConfig, compose
 from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample
@@ -122,7 +123,7 @@ class Subject:
         """The recipe with few, short steps: what twins are trained with."""
         lengths = sorted(len(laid) for laid in self.laid)
         pictures = [len(laid) for laid in self.laid if laid.spans]
-        context = max(self.base.config.tokens_per_tile + 8, min(lengths[-1], max(SHORT, min(pictures, default=0))))
+        context = max(self.base.config.least_picture + 8, min(lengths[-1], max(SHORT, min(pictures, default=0))))
         steps = max(3, 6 // len(self.recipe.stages))
         stages = tuple(_shortened(stage, context, steps) for stage in self.recipe.stages)
         model = self.base.config.model_copy(update={"context": context})

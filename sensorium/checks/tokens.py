@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from functools import partial
 
@@ -18,9 +19,10 @@ from sensorium.data.packer import Packer
 from sensorium.data.quarantine import Refusal
 from sensorium.data.tables import text_of
 from sensorium.errors import DataError
-from sensorium.layout import LaidOut, Layout
+from sensorium.laid_out import LaidOut
+from sensorium.layout import Layout
 from sensorium.objectives.next_token import NextToken
-from sensorium.sample import Table, Text
+from sensorium.sample import Image, Sample, Table, Text, Video
 
 PICTURES = 6
 """Pictures that are decoded and encoded; all others are only counted."""
@@ -31,18 +33,20 @@ def token_count(subject: Subject) -> str:
     """One token count everywhere: layout, spans, what encoder and connector announce, and what they give."""
     layout = subject.unbounded
     for laid in map(layout, subject.samples):
-        tokens = sum(_text_tokens(layout, laid))
+        tokens = sum(_text_tokens(layout, laid)) + sum(_chunk_ends(layout, laid))
         for span in laid.spans:
             need = layout.tokens_for(picture_size(span.image.source))
             require(
-                span.length == need == span.plan.tiles * layout.tokens_per_tile,
+                span.length == need and span.features == layout.media.features(span.cut),
                 f"{laid.sample.name}: a span of {span.length} tokens for a picture that takes {need}",
             )
-            require(span.plan.tiles <= layout.tiling.config.max_tiles, f"{laid.sample.name}: more tiles than max_tiles")
+            require(
+                span.cut.plan.tiles <= layout.tiling.config.max_tiles, f"{laid.sample.name}: more tiles than max_tiles"
+            )
             tokens += need
         require(tokens == len(laid), f"{laid.sample.name}: {len(laid)} tokens laid out, {tokens} counted")
     pictures = [(laid, number) for laid in subject.laid for number in range(len(laid.spans))]
-    chosen = {laid.spans[number].plan: (laid, number) for laid, number in pictures}
+    chosen = {laid.spans[number].cut.plan: (laid, number) for laid, number in pictures}
     for laid, number in [*chosen.values(), *pictures][:PICTURES]:
         _rows_match(subject, laid, number)
     if not pictures:
@@ -63,6 +67,16 @@ def _text_tokens(layout: Layout, laid: LaidOut) -> list[int]:
     return counts
 
 
+def _media(laid: LaidOut) -> list[int]:
+    """The places of all pictures and videos but the first among a sample's segments."""
+    return [place for place, s in enumerate(laid.sample.segments) if isinstance(s, Image | Video)][1:]
+
+
+def _chunk_ends(layout: Layout, laid: LaidOut) -> list[int]:
+    """Tokens of the marks that end the text before each of them."""
+    return [len(layout.tokenizer.markers(layout.template.end_of_chunk))] * len(_media(laid))
+
+
 @torch.inference_mode()
 def _rows_match(subject: Subject, laid: LaidOut, number: int) -> None:
     """A picture's span is as long as what encoder and connector make of its real tiles."""
@@ -70,16 +84,15 @@ def _rows_match(subject: Subject, laid: LaidOut, number: int) -> None:
     picture = open_picture(span.image.source, name)
     size = picture_size(span.image.source, name)
     require(picture.size == size, f"{name}: the header says {size}, decoded it is {picture.size}")
-    tiles = torch.tensor(model.layout.tiling.cut(picture, span.plan))
-    require(len(tiles) == span.plan.tiles, f"{name}: {len(tiles)} tiles cut, {span.plan.tiles} planned")
-    features = model.encoder(tiles)
-    announced = (len(tiles), model.config.encoder.tokens, model.config.encoder.dim)
-    require(features.shape == announced, f"the encoder announces {announced} and gives {tuple(features.shape)}")
-    rows = model.connector(features).flatten(0, 1)
+    batch = collate([[model.layout(Sample((span.image,), id=name))]], model.layout)
     require(
-        rows.shape == (span.length, model.config.backbone.dim),
-        f"{name}: {span.length} tokens of {model.config.backbone.dim} laid out, the connector gives {list(rows.shape)}",
+        len(batch.tiles) == span.cut.plan.tiles, f"{name}: {len(batch.tiles)} tiles cut, not as planned: {span.cut}"
     )
+    features = model.encoder.features(batch.tiles, batch.pictures)
+    announced = (len(batch.tiles), model.config.encoder.tokens, model.config.encoder.dim)
+    require(features.shape == announced, f"the encoder announces {announced} and gives {tuple(features.shape)}")
+    media, wanted = model.media(batch), (span.features, model.config.media_dim)
+    require(media.shape == wanted, f"{name}: {wanted[0]} features of {wanted[1]} laid out, {list(media.shape)} given")
 
 
 @check("labels")
@@ -109,7 +122,8 @@ def _ends(layout: Layout, laid: LaidOut) -> int:
     """Tokens of the marks that close supervised turns."""
     segments = laid.sample.segments
     closing = [a for a, b in zip(segments, (*segments[1:], None), strict=True) if b is None or b.role != a.role]
-    return sum(len(layout.tokenizer.markers(layout.template.turn(s.role).end)) for s in closing if s.supervise)
+    turns = sum(len(layout.tokenizer.markers(layout.template.turn(s.role).end)) for s in closing if s.supervise)
+    return turns + sum(_chunk_ends(layout, laid)[:1]) * sum(segments[at - 1].supervise for at in _media(laid))
 
 
 def _shift(subject: Subject, objective: NextToken, number: int) -> None:
@@ -165,7 +179,8 @@ def truncation(subject: Subject) -> str:
 
 def _atomic(layout: Layout, laid: LaidOut, limit: int) -> None:
     name = f"{laid.sample.name} cut at {limit}"
-    narrow = Layout(layout.tokenizer, layout.template, layout.tiling, layout.tokens_per_tile, limit, "truncate")
+    narrow = copy(layout)
+    narrow.context, narrow.overflow = limit, "truncate"
     cut = narrow(laid.sample)
     require(len(cut) <= limit, f"{name}: {len(cut)} tokens are left")
     require(bool((cut.ids == laid.ids[: len(cut)]).all()), f"{name}: the tokens before the cut changed")

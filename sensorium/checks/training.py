@@ -12,7 +12,7 @@ from sensorium.checks.check import check, require
 from sensorium.checks.subject import Subject
 from sensorium.data.batch import collate
 from sensorium.generation.engine import Sampler, stream
-from sensorium.layout import LaidOut, truncate
+from sensorium.laid_out import LaidOut, truncate
 from sensorium.model import PARTS, Model
 from sensorium.objectives.next_token import NextToken
 from sensorium.sample import Sample, Text

@@ -27,6 +27,11 @@ class Connector(nn.Module, Part, family="connector", package="sensorium.connecto
             """How many tokens leave for `tokens` that enter from a feature map of `grid` (rows, columns)."""
             return tokens
 
+        def out_grid(self, tokens: int, grid: tuple[int, int]) -> tuple[int, int] | None:
+            """The grid (rows, columns) on which the tokens that leave have places; None if they have none, as where
+            some belong to the picture as a whole."""
+            return grid if self.out_tokens(tokens, grid) == grid[0] * grid[1] else None
+
     def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.config, self.in_dim, self.out_dim, self.grid = config, in_dim, out_dim, grid

@@ -24,6 +24,9 @@ class Peaks(Connector, name="peaks"):
         def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
             return min(self.peaks, grid[0] * grid[1])
 
+        def out_grid(self, tokens: int, grid: tuple[int, int]) -> None:
+            return None
+
     config: Config
 
     def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:

@@ -23,6 +23,9 @@ class Perceiver(Connector, name="perceiver"):
         def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
             return self.latents
 
+        def out_grid(self, tokens: int, grid: tuple[int, int]) -> None:
+            return None
+
     def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:
         super().__init__(config, in_dim, out_dim, grid)
         self.latents = nn.Parameter(torch.randn(config.latents, in_dim))

@@ -22,6 +22,9 @@ class PixelShuffle(Connector, name="pixel-shuffle"):
                 raise ConfigError(f"pixel-shuffle: a grid of {rows} x {columns} does not divide by scale {self.scale}")
             return rows * columns // self.scale**2
 
+        def out_grid(self, tokens: int, grid: tuple[int, int]) -> tuple[int, int]:
+            return grid[0] // self.scale, grid[1] // self.scale
+
     config: Config
 
     def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:

@@ -34,6 +34,9 @@ class Summary(Connector, name="summary"):
         def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
             return self.whole + self.side**2
 
+        def out_grid(self, tokens: int, grid: tuple[int, int]) -> None:
+            return None
+
     config: Config
 
     def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,16 +12,22 @@ from torch import Tensor
 
 from sensorium.data.regions import Placed
 from sensorium.data.row import Row, lay_row
+from sensorium.data.tiling import Cut
 
 if TYPE_CHECKING:
-    from sensorium.layout import LaidOut, Layout
+    from sensorium.laid_out import LaidOut
+    from sensorium.layout import Layout
+
+
+def _none() -> Tensor:
+    return torch.zeros(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True)
 class Regions:
     """The regions of a batch of tiles, a row each. A region is one of every tile that shows its middle."""
 
-    tiles: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    tiles: Tensor = field(default_factory=_none)
     """int64 `[regions]`: the tile's number in the batch"""
     boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4))
     """float32 `[regions, 4]`: left, top, right, bottom in parts of the tile; beyond 0 and 1 where the tile cuts it"""
@@ -40,10 +46,50 @@ class Regions:
         )
 
     def pin_memory(self) -> Regions:
-        return Regions(*(getattr(self, f.name).pin_memory() for f in fields(self)))
+        return _moved(self, lambda value: value.pin_memory())
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Regions:
-        return Regions(*(getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)))
+        return _moved(self, lambda value: value.to(device, non_blocking=non_blocking))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a batch, in the order of its tiles: row by row, token by token."""
+
+    rows: Tensor = field(default_factory=_none)
+    """int64 `[pictures]`"""
+    starts: Tensor = field(default_factory=_none)
+    """int64 `[pictures]`: the token at which each stands, or before which it stands if it takes no place"""
+    documents: Tensor = field(default_factory=_none)
+    """int64 `[pictures]`: the number of its sample in the row"""
+    features: Tensor = field(default_factory=_none)
+    """int64 `[pictures]`: how many features each is worth"""
+    tile_positions: Tensor = field(default_factory=_none)
+    """int64 `[tiles]`: each tile's place in its picture"""
+    cuts: tuple[Cut, ...] = ()
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Pictures:
+        standing = [(number, one) for number, row in enumerate(rows) for one in row.pictures]
+        columns = [[row, one.start, one.document, one.features] for row, one in standing]
+        places = [place for row in rows for place in row.tile_positions]
+        row, start, document, features = torch.tensor(columns, dtype=torch.int64).reshape(-1, 4).unbind(1)
+        cuts = tuple(one.cut for _, one in standing)
+        return cls(row, start, document, features, torch.tensor(places, dtype=torch.int64), cuts)
+
+    def __len__(self) -> int:
+        return len(self.cuts)
+
+    def of_tiles(self) -> Tensor:
+        """int64 `[tiles]`: the number of the picture that each tile is of."""
+        counts = torch.tensor([cut.plan.tiles for cut in self.cuts], dtype=torch.int64)
+        return torch.repeat_interleave(counts).to(self.rows.device)
+
+    def pin_memory(self) -> Pictures:
+        return _moved(self, lambda value: value.pin_memory())
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Pictures:
+        return _moved(self, lambda value: value.to(device, non_blocking=non_blocking))
 
 
 @dataclass(frozen=True)
@@ -59,11 +105,11 @@ class Batch:
     documents: Tensor
     """int64 `[rows, tokens]`: the number of the sample in its row from 1; 0 is padding"""
     media: Tensor
-    """bool `[rows, tokens]`: this token is a feature of a picture"""
+    """bool `[rows, tokens]`: a feature of a picture stands here"""
     tiles: Tensor
     """uint8 `[tiles, 3, height, width]`, in the order in which `media` runs over rows and tokens"""
-    tile_positions: Tensor
-    """int64 `[tiles]`: each tile's place in its picture"""
+    pictures: Pictures
+    """which tiles are of which picture, and where it stands"""
     samples: tuple[tuple[str, ...], ...]
     """the names of the samples of each row, for error messages"""
     keys: tuple[tuple[str, ...], ...] = ()
@@ -91,7 +137,7 @@ class Batch:
             documents=stacked("documents"),
             media=stacked("media"),
             tiles=torch.from_numpy(np.concatenate([row.tiles for row in rows])),
-            tile_positions=torch.tensor([at for row in rows for at in row.tile_positions], dtype=torch.int64),
+            pictures=Pictures.of(rows),
             samples=tuple(row.samples for row in rows),
             keys=tuple(row.keys for row in rows),
             regions=Regions.of(regions),
@@ -99,15 +145,10 @@ class Batch:
 
     def pinned(self) -> Batch:
         """In memory from which a GPU can copy while it computes."""
-        return replace(self, **{name: value.pin_memory() for name, value in self._movable()})
+        return _moved(self, lambda value: value.pin_memory())
 
     def to(self, device: torch.device | str) -> Batch:
-        there = {name: value.to(device, non_blocking=True) for name, value in self._movable()}
-        return replace(self, **there)
-
-    def _movable(self) -> list[tuple[str, Any]]:
-        found = [(f.name, getattr(self, f.name)) for f in fields(self)]
-        return [(name, value) for name, value in found if isinstance(value, Tensor | Regions)]
+        return _moved(self, lambda value: value.to(device, non_blocking=True))
 
     def names(self) -> str:
         return ", ".join(name for row in self.samples for name in row)
@@ -115,6 +156,17 @@ class Batch:
     @property
     def real_tokens(self) -> int:
         return int((self.documents > 0).sum())
+
+
+T = TypeVar("T", Batch, Pictures, Regions)
+
+
+def _moved(held: T, move: Callable[[Any], Any]) -> T:
+    """The same with all its tensors moved."""
+    found = {f.name: getattr(held, f.name) for f in fields(held)}
+    return replace(
+        held, **{name: move(value) for name, value in found.items() if isinstance(value, Tensor | Regions | Pictures)}
+    )
 
 
 def collate(

@@ -26,7 +26,8 @@ from sensorium.errors import DataError, SensoriumError
 
 if TYPE_CHECKING:
     from sensorium.data.batch import Batch
-    from sensorium.layout import LaidOut, Layout
+    from sensorium.laid_out import LaidOut
+    from sensorium.layout import Layout
 
 Balance = Literal["samples", "tokens", "rows"]
 AHEAD = 2

@@ -12,7 +12,8 @@ from sensorium.data.quarantine import Refusal
 from sensorium.errors import DataError
 
 if TYPE_CHECKING:
-    from sensorium.layout import LaidOut, Layout
+    from sensorium.laid_out import LaidOut
+    from sensorium.layout import Layout
 
 UNBOUNDED = 1 << 62
 

@@ -10,10 +10,22 @@ import numpy as np
 
 from sensorium.data.frames import open_all
 from sensorium.data.regions import Placed, seen_through
+from sensorium.data.tiling import Cut
 from sensorium.errors import DataError
 
 if TYPE_CHECKING:
-    from sensorium.layout import LaidOut, Layout, MediaSpan
+    from sensorium.laid_out import LaidOut, MediaSpan
+    from sensorium.layout import Layout
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a picture stands in a row: at the token `start` of sample `document`, worth so many `features`."""
+
+    start: int
+    document: int
+    features: int
+    cut: Cut
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,8 @@ class Row:
     tiles: np.ndarray
     """uint8 `[tiles, 3, height, width]`"""
     tile_positions: tuple[int, ...]
+    pictures: tuple[Standing, ...]
+    """in order"""
     regions: tuple[Placed, ...]
     """numbered by the tiles of the row"""
     samples: tuple[str, ...]
@@ -58,6 +72,7 @@ def lay_row(
     width, height = layout.tiling.input_size
     tiles = [np.zeros((0, 3, height, width), dtype=np.uint8)]
     tile_positions: list[int] = []
+    pictures: list[Standing] = []
     regions: list[Placed] = []
     readable = _decode(row, layout, on_bad)
     start = 0
@@ -65,21 +80,23 @@ def lay_row(
         end = start + len(laid)
         ids[start:end], supervised[start:end] = laid.ids, laid.supervised
         positions[start:end] = np.arange(len(laid)) if isolated else np.arange(start, end)
-        documents[start:end] = number if isolated else 1
-        for span, (tiles_of, size) in zip(laid.spans, cut, strict=True):
-            media[start + span.start : start + span.start + span.length] = True
-            regions += _regions(span, layout, size, len(tile_positions))
+        media[start:end] = laid.media
+        documents[start:end] = document = number if isolated else 1
+        for span, tiles_of in zip(laid.spans, cut, strict=True):
+            pictures.append(Standing(start + span.start, document, span.features, span.cut))
+            regions += _regions(span, layout, len(tile_positions))
             tiles.append(tiles_of)
-            tile_positions += layout.tiling.positions(span.plan)
+            tile_positions += layout.tiling.positions(span.cut.plan)
         start = end
     names = tuple(laid.sample.name for laid, _ in readable)
     stacked, where = np.concatenate(tiles), tuple(tile_positions)
-    return Row(ids, supervised, positions, documents, media, stacked, where, tuple(regions), names)
+    media_of = tuple(pictures), tuple(regions)
+    return Row(ids, supervised, positions, documents, media, stacked, where, *media_of, names)
 
 
-def _regions(span: MediaSpan, layout: Layout, size: tuple[int, int], first: int) -> list[Placed]:
-    """What is known of the parts of a picture of `size` whose first tile is number `first`."""
-    views = layout.tiling.views(size, span.plan) if span.image.regions else []
+def _regions(span: MediaSpan, layout: Layout, first: int) -> list[Placed]:
+    """What is known of the parts of a picture whose first tile is number `first`."""
+    views = layout.tiling.views(span.cut.size, span.cut.plan) if span.image.regions else []
     return [
         Placed(first + tile, box, layout.tokenizer.encode(region.text))
         for region in span.image.regions
@@ -89,14 +106,13 @@ def _regions(span: MediaSpan, layout: Layout, size: tuple[int, int], first: int)
 
 def _decode(
     row: Sequence[LaidOut], layout: Layout, on_bad: Callable[[LaidOut, DataError], None] | None
-) -> list[tuple[LaidOut, list[tuple[np.ndarray, tuple[int, int]]]]]:
-    """The samples of a row that can be read, each with the tiles and the size of each of its pictures."""
+) -> list[tuple[LaidOut, list[np.ndarray]]]:
+    """The samples of a row that can be read, each with the tiles of each of its pictures."""
     readable = []
     for laid in row:
         pictures = open_all([span.image for span in laid.spans], laid.sample.name)
-        plans = (span.plan for span in laid.spans)
         try:
-            cut = [(layout.tiling.cut(one, plan), one.size) for one, plan in zip(pictures, plans, strict=True)]
+            cut = [layout.tiling.cut(one, span.cut.plan) for one, span in zip(pictures, laid.spans, strict=True)]
         except DataError as error:
             if on_bad is None:
                 raise

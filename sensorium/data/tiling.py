@@ -27,6 +27,14 @@ class TilePlan:
         return self.rows * self.columns + self.thumbnail
 
 
+@dataclass(frozen=True)
+class Cut:
+    """A picture of `size` (width, height) pixels, and how it is cut."""
+
+    size: tuple[int, int]
+    plan: TilePlan
+
+
 class Tiling(Part, family="tiling", package="sensorium.data.tilings"):
     """`plan` decides from the size alone, `cut` follows the plan; both see the encoder's input size (width, height)."""
 

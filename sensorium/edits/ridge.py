@@ -64,20 +64,21 @@ def _gather(
     try:
         while seen < samples:
             batch = next(batches)
-            media = model.connector(model.encoder(batch.tiles.to(model.device)))
-            texts += _texts(batch, media.shape[1])
+            model.connector(model.encoder(batch.tiles.to(model.device)))
+            texts += _texts(batch)
             seen += max(1, sum(len(row) for row in batch.samples))
     finally:
         hook.remove()
     return torch.cat(entered), texts
 
 
-def _texts(batch: Batch, tokens_per_tile: int) -> list[tuple[int, ...]]:
+def _texts(batch: Batch) -> list[tuple[int, ...]]:
     """The supervised ids of the sample that each tile is of, in the order of the tiles."""
-    rows, places = torch.nonzero(batch.media, as_tuple=True)
+    pictures = batch.pictures
+    rows, documents = (column[pictures.of_tiles()].tolist() for column in (pictures.rows, pictures.documents))
     texts = []
-    for row, place in zip(rows[::tokens_per_tile].tolist(), places[::tokens_per_tile].tolist(), strict=True):
-        own = (batch.documents[row] == batch.documents[row, place]) & batch.supervised[row]
+    for row, document in zip(rows, documents, strict=True):
+        own = (batch.documents[row] == document) & batch.supervised[row]
         texts.append(tuple(batch.ids[row][own].tolist()))
     return texts
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.config import Part, PartConfig
+from sensorium.data.batch import Pictures
 
 
 class Encoder(nn.Module, Part, family="encoder", package="sensorium.encoders"):
@@ -41,6 +42,11 @@ class Encoder(nn.Module, Part, family="encoder", package="sensorium.encoders"):
     @abstractmethod
     def forward(self, tiles: Tensor) -> Tensor:
         """`tiles` uint8 `[n, 3, height, width]` to features `[n, tokens, dim]`."""
+
+    def features(self, tiles: Tensor, pictures: Pictures) -> Tensor:
+        """The features of all tiles of some pictures, in order. By default each tile is encoded by itself; an encoder
+        whose tiles see each other (native resolution: tiles of one patch) says here how."""
+        return self(tiles)
 
     def shard_units(self) -> list[nn.Module]:
         """The modules that parallel training shards one by one."""

@@ -3,28 +3,71 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 from torch import Tensor, nn
 
-from sensorium.backbones.backbone import Attention
+from sensorium.assembly.assembly import Pieces
+from sensorium.backbones.backbone import Attention, Backbone
 from sensorium.config import Part, PartConfig
 from sensorium.data.batch import Batch
+from sensorium.template import ChatTemplate
+
+_ACTIVE: ContextVar[tuple[Fusion, Any] | None] = ContextVar("active", default=None)
 
 
 class Fusion(nn.Module, Part, family="fusion", package="sensorium.fusion"):
-    """Decides where features enter, and the attention mask the backbone gets."""
+    """Decides what stands for a picture in the sequence, where its features enter, and the attention mask the backbone
+    gets. A fusion that reaches into the backbone's layers hooks them in `attach`, once; its hooks find what belongs to
+    the batch at hand in `self.state`."""
 
     class Config(PartConfig):
-        pass
+        def media_dim(self, backbone: int, encoder: int) -> int:
+            """The width of features, given those of the backbone and the encoder; by default the backbone's."""
+            return backbone
 
-    def __init__(self, config: Config, dim: int, max_tiles: int) -> None:
+        def written(self, pieces: Pieces, template: ChatTemplate) -> Pieces:
+            """What stands in the sequence for a picture of these pieces; by default they do."""
+            return pieces
+
+    def __init__(self, config: Config, dim: int, media_dim: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.dim, self.media_dim = config, dim, media_dim
+
+    def attach(self, backbone: Backbone) -> None:
+        """Make what depends on the backbone's layers, and hook them: once, when the model is built."""
 
     @abstractmethod
     def forward(self, embeddings: Tensor, media: Tensor, batch: Batch) -> Tensor:
-        """Text `embeddings` `[rows, tokens, dim]` and `media` `[tiles, out_tokens, dim]` to the backbone's input."""
+        """Text `embeddings` `[rows, tokens, dim]` and `media` `[n, media_dim]`, all features in order, to the
+        backbone's input."""
 
     @abstractmethod
     def attention(self, batch: Batch) -> Attention:
         """Who may attend to whom."""
+
+    def open(self, media: Tensor, batch: Batch) -> Any:
+        """What hooks need while the backbone reads this batch; None if there are none."""
+        return None
+
+    def next(self, state: Any) -> Any:
+        """The same for one more token of text in each row, when replies are written."""
+        return state
+
+    @contextmanager
+    def during(self, state: Any) -> Iterator[None]:
+        """Within it, on this thread, hooks find `state`."""
+        token = _ACTIVE.set((self, state))
+        try:
+            yield
+        finally:
+            _ACTIVE.reset(token)
+
+    @property
+    def state(self) -> Any:
+        """What `open` gave, inside `during`; None outside of it."""
+        active = _ACTIVE.get()
+        return active[1] if active is not None and active[0] is self else None

@@ -13,7 +13,7 @@ from sensorium.backbones.backbone import Attention
 from sensorium.data.batch import Batch, collate
 from sensorium.fusion.inline import Inline
 from sensorium.generation.likelihood import replies
-from sensorium.layout import LaidOut
+from sensorium.laid_out import LaidOut
 from sensorium.model import Model
 from sensorium.sample import Sample
 
@@ -32,7 +32,7 @@ def branch_likelihoods(model: Model, prompt: Sample, answers: Sequence[str]) -> 
     batch, starts = _branch(laid, shared, collate([[laid[0]]], model.layout))
     batch = batch.to(model.device)
     attention = Attention(_mask(shared, [len(one) - shared for one in laid]).to(model.device))
-    hidden = model.backbone(model.fuse(batch), batch.positions, attention)[0]
+    hidden = model.read(batch, attention=attention)[0][0]
     scores = []
     for one, start in zip(laid, starts, strict=True):
         wanted = [i for i in range(shared, len(one)) if one.supervised[i]]

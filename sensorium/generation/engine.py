@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sensorium.backbones.backbone import Attention
 from sensorium.data.batch import collate
-from sensorium.layout import LaidOut
+from sensorium.laid_out import LaidOut
 from sensorium.model import Model
 from sensorium.sample import Sample
 
@@ -53,7 +53,7 @@ def stream(model: Model, laid: Sequence[LaidOut], max_tokens: int, sampler: Samp
     stop = model.tokenizer.markers(model.config.template.assistant.end)[:1]
     batch = collate([[one] for one in laid], model.layout).to(model.device)
     cache = model.backbone.new_cache()
-    hidden = model.backbone(model.fuse(batch), batch.positions, model.fusion.attention(batch), cache)
+    hidden, state = model.read(batch, cache)
     lengths = torch.tensor([len(one) for one in laid], device=model.device)
     last = hidden[torch.arange(len(laid), device=model.device), lengths - 1]
     seen = batch.documents > 0
@@ -68,7 +68,9 @@ def stream(model: Model, laid: Sequence[LaidOut], max_tokens: int, sampler: Samp
         seen = torch.cat([seen, seen.new_ones(len(laid), 1)], dim=1)
         embeddings = model.backbone.embed(tokens[:, None])
         positions = (lengths + step).clamp(max=model.config.context - 1)  # beyond it only those that have ended
-        last = model.backbone(embeddings, positions[:, None], Attention(seen[:, None, None]), cache)[:, -1]
+        state = model.fusion.next(state)
+        with model.fusion.during(state):
+            last = model.backbone(embeddings, positions[:, None], Attention(seen[:, None, None]), cache)[:, -1]
 
 
 class Sampler:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sensorium.data.batch import collate
-from sensorium.layout import LaidOut
+from sensorium.laid_out import LaidOut
 from sensorium.model import Model
 from sensorium.objectives.next_token import predicting
 from sensorium.sample import Sample, Text

@@ -14,7 +14,7 @@ class TokenHead(Head, name="token"):
     class Config(Head.Config):
         tied: bool = True
 
-    def __init__(self, config: Config, weight: Tensor) -> None:
+    def __init__(self, config: Config, weight: Tensor, media_dim: int) -> None:
         super().__init__()
         self.config = config
         self.weight = weight if config.tied else nn.Parameter(weight.detach().clone())

@@ -33,7 +33,7 @@ class CaptionTokens(Objective, name="caption-tokens"):
         pictures = model.connector.pooled(media)
         pictures = F.rms_norm(precise(pictures), pictures.shape[-1:])
         sample, shown, most = _samples(batch)
-        owner = sample[batch.media].view(media.shape[:2])[:, 0]
+        owner = owners(batch)[batch.pictures.of_tiles()]
         sizes = torch.bincount(owner, minlength=most)[shown]
         pooled = pictures.new_zeros(most, media.shape[-1]).index_add(0, owner, pictures)[shown]
         present = torch.zeros(most, len(model.head.weight), device=media.device)
@@ -49,5 +49,10 @@ def _samples(batch: Batch) -> tuple[Tensor, Tensor, int]:
     most = int(batch.documents.max()) + 1
     rows = torch.arange(len(batch.documents), device=batch.documents.device)[:, None]
     sample = batch.documents + rows * most
-    pictured, told = sample[batch.media].unique(), sample[batch.supervised].unique()
+    pictured, told = owners(batch).unique(), sample[batch.supervised].unique()
     return sample, pictured[torch.isin(pictured, told)], most * len(batch.documents)
+
+
+def owners(batch: Batch) -> Tensor:
+    """int64 `[pictures]`: the number of the sample that each picture is of, as in `_samples`."""
+    return batch.pictures.documents + batch.pictures.rows * (int(batch.documents.max()) + 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sensorium.layout import LaidOut, Layout
+from sensorium.laid_out import LaidOut
+from sensorium.layout import Layout
 from sensorium.pages import charts, formats
 from sensorium.pages.html import Html, page, section, table, tag, write_page
 from sensorium.pages.laid import legend, sample_card
@@ -35,7 +36,7 @@ def _head(recipe: Recipe, layout: Layout) -> Html:
     width, height = layout.tiling.input_size
     facts = {
         "context": f"{layout.context:,} tokens",
-        "a tile": f"{width} × {height} pixels, {layout.tokens_per_tile} tokens",
+        "a tile": f"{width} × {height} pixels, {layout.media.tile.tokens} tokens",
         "tiling": recipe.model.tiling.type_name,
         "vocabulary": f"{layout.tokenizer.vocab_size:,}",
         "longer samples": {"refuse": "refused", "truncate": "truncated"}[layout.overflow],

@@ -11,7 +11,8 @@ from sensorium.data.images import open_picture
 from sensorium.data.regions import seen_through
 from sensorium.data.tiling import Box
 from sensorium.errors import DataError
-from sensorium.layout import LaidOut, Layout, MediaSpan
+from sensorium.laid_out import LaidOut, MediaSpan
+from sensorium.layout import Layout
 from sensorium.pages.html import Child, Html, image, tag
 from sensorium.tokenizers.tokenizer import Tokenizer
 
@@ -35,7 +36,7 @@ def picture(span: MediaSpan, laid: LaidOut, layout: Layout, number: int) -> Html
         opened = open_picture(span.image.source, span.image.id or laid.sample.name)
     except DataError as error:
         return tag("div", f"quarantined when it is read: {error}", class_="banner picture")
-    plan = span.plan
+    plan = span.cut.plan
     views = layout.tiling.views(opened.size, plan)
     inside: list[list[Html]] = [[] for _ in views]
     for region in span.image.regions:

@@ -146,7 +146,7 @@ def _composition(run: Run) -> Html:
         for stage in run.recipe.stages
     ]
     model = run.recipe.model
-    note = f"A picture's tile takes {model.tokens_per_tile} tokens of a context of {model.context}."
+    note = f"A picture's tile is worth {model.tile.tokens} tokens; the context is {model.context}."
     trained = table(["stage", *PARTS, "steps", "peak learning rate"], rows)
     config = tag("details", tag("summary", "The whole recipe"), tag("pre", run.recipe.to_yaml()))
     return section(

@@ -19,7 +19,7 @@ from sensorium.data.images import picture_size
 from sensorium.data.mixture import Key, permuted
 from sensorium.data.packer import Packer
 from sensorium.errors import ConfigError, DataError
-from sensorium.layout import LaidOut
+from sensorium.laid_out import LaidOut
 from sensorium.pages.inspect import make_layout
 from sensorium.pages.keys import stage_number
 from sensorium.pages.survey import labels

@@ -12,7 +12,8 @@ from sensorium.data.images import open_picture
 from sensorium.data.mixture import Key
 from sensorium.data.quarantine import Refusal, too_many
 from sensorium.errors import DataError
-from sensorium.layout import LaidOut, Layout
+from sensorium.laid_out import LaidOut
+from sensorium.layout import Layout
 from sensorium.recipe import Recipe, Share, Stage
 from sensorium.training.stage_run import reading
 

@@ -11,7 +11,7 @@ from sensorium.curation.models import load_frozen, weights_digest
 from sensorium.curation.pairs import caption_of, decoded
 from sensorium.curation.step import Kind, Scorer
 from sensorium.generation.likelihood import likelihoods
-from sensorium.layout import LaidOut
+from sensorium.laid_out import LaidOut
 from sensorium.sample import Sample
 
 

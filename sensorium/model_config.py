@@ -1,0 +1,80 @@
+"""The config of a model: which parts, and what they announce to each other without any weights."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from sensorium.assembly.assembly import Assembly, TileTokens
+from sensorium.backbones.backbone import Backbone
+from sensorium.config import Config, PartConfig
+from sensorium.connectors.connector import Connector
+from sensorium.data.tiling import Cut, Tiling
+from sensorium.encoders.encoder import Encoder
+from sensorium.fusion.fusion import Fusion
+from sensorium.heads.head import Head
+from sensorium.layout import Layout, MediaRule
+from sensorium.template import ChatTemplate
+from sensorium.tokenizers.tokenizer import Tokenizer
+
+PARTS = ("encoder", "connector", "assembly", "fusion", "backbone", "head")
+
+
+class ModelConfig(Config):
+    """Everything that makes a model; saved with it, and enough to rebuild it without any recipe."""
+
+    encoder: Encoder.Config
+    tiling: Tiling.Config = Field(default_factory=lambda: Tiling.Config.model_validate("whole"))
+    connector: Connector.Config
+    assembly: Assembly.Config = Field(default_factory=lambda: Assembly.Config.model_validate("tiles"))
+    fusion: Fusion.Config = Field(default_factory=lambda: Fusion.Config.model_validate("inline"))
+    backbone: Backbone.Config
+    head: Head.Config = Field(default_factory=lambda: Head.Config.model_validate("token"))
+    tokenizer: Tokenizer.Config
+    template: ChatTemplate = ChatTemplate()
+    context: int = Field(default=512, ge=8, description="longest sample in tokens")
+    overflow: Literal["refuse", "truncate"] = Field(default="refuse", description="what happens to a longer sample")
+
+    @property
+    def tile(self) -> TileTokens:
+        """What encoder and connector make of a tile."""
+        entering = self.encoder.tokens, self.encoder.grid
+        return TileTokens(self.connector.out_tokens(*entering), self.connector.out_grid(*entering))
+
+    @property
+    def media_dim(self) -> int:
+        """The width of what leaves the connector."""
+        return self.fusion.media_dim(self.backbone.dim, self.encoder.dim)
+
+    @property
+    def media_rule(self) -> MediaRule:
+        return MediaRule(self.assembly, self.fusion, self.tile)
+
+    @property
+    def least_picture(self) -> int:
+        """Places in the sequence that features of the smallest picture take."""
+        plan = self.tiling.build(input_size=self.encoder.input_size).plan((1, 1))
+        written = self.media_rule.written(Cut((1, 1), plan), self.template)
+        return sum(piece for piece in written if isinstance(piece, int))
+
+    @model_validator(mode="after")
+    def _one_picture_fits(self) -> Self:
+        if self.least_picture >= self.context:
+            raise ValueError(
+                f"one picture takes {self.least_picture} tokens and the context is {self.context}: raise context, or "
+                "choose a connector with fewer tokens"
+            )
+        return self
+
+    def resolved(self) -> Self:
+        """This config with everything that its parts name elsewhere (a folder of weights, say) written into it."""
+        return self.model_copy(update={name: part.resolved() for name, part in self if isinstance(part, PartConfig)})
+
+    def make_tokenizer(self) -> Tokenizer:
+        """The tokenizer of a new model: trained, or read where the config says."""
+        return self.tokenizer.part.create(self.tokenizer)
+
+    def layout(self, tokenizer: Tokenizer) -> Layout:
+        tiling = self.tiling.build(input_size=self.encoder.input_size)
+        return Layout(tokenizer, self.template, tiling, self.media_rule, self.context, self.overflow)
