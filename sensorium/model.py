@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sensorium.assembly.assembly import Assembly
 from sensorium.backbones.backbone import Attention, Backbone
 from sensorium.connectors.connector import Connector
-from sensorium.data.batch import Batch, collate
+from sensorium.data.batch import Batch, Pictures, collate
 from sensorium.encoders.encoder import Encoder
 from sensorium.fusion.fusion import Fusion
 from sensorium.heads.head import Head
@@ -65,8 +65,11 @@ class Model(nn.Module):
 
     def media(self, batch: Batch) -> Tensor:
         """The features of all pictures, `[n, media_dim]`; the encoder runs once over all tiles, even over none."""
-        features = self.encoder.features(batch.tiles, batch.pictures)
-        return self.assembly(features, batch.pictures, self.connector)
+        return self.media_of(batch.tiles, batch.pictures)
+
+    def media_of(self, tiles: Tensor, pictures: Pictures) -> Tensor:
+        """The same of `tiles` uint8 `[tiles, 3, height, width]` that are those of some pictures."""
+        return self.assembly(self.encoder.features(tiles, pictures), pictures, self.connector)
 
     @property
     def device(self) -> torch.device:

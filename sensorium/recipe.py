@@ -42,6 +42,9 @@ class Recipe(Config):
     stages: tuple[Stage, ...] = Field(min_length=1)
     evaluation: tuple[Suite.Config, ...] = ()
     data: Address | None = Field(default=None, description=f"folder of the sources' folders; by default ${ENVIRONMENT}")
+    miniature: str = Field(
+        default="", description="a recipe of the same structure that a laptop can train; invariants are checked on it"
+    )
     seed: int = 0
     blind: bool = Field(default=False, description="withhold all pictures: the text-only twin")
     save_every: int = Field(default=250, ge=1, description="steps between checkpoints")

@@ -6,6 +6,7 @@ from toy import toy_recipe
 
 from sensorium.checks import check_names, check_title, run_checks
 from sensorium.errors import ConfigError
+from sensorium.model import ModelConfig
 from sensorium.recipe import Recipe, find_recipe
 
 ALL_PARTS = "[encoder,connector,fusion,backbone,head]"
@@ -26,20 +27,20 @@ def verdicts(kind: str) -> dict[str, str]:
     """Failures by check of a kind of recipe, run once."""
     if kind not in KNOWN:
         found = list(run_checks(toy_recipe(*KINDS[kind])))
-        assert [verdict.name for verdict in found] == ["compose", *check_names()]
+        assert [verdict.name for verdict in found] == ["full-size", "compose", *check_names()]
         assert all(verdict.detail and verdict.seconds >= 0 for verdict in found)
         KNOWN[kind] = {verdict.name: "" if verdict.passed else verdict.detail for verdict in found}
     return KNOWN[kind]
 
 
-@pytest.mark.parametrize("name", ["compose", *check_names()])
+@pytest.mark.parametrize("name", ["full-size", "compose", *check_names()])
 @pytest.mark.parametrize("kind", KINDS)
 def test_holds(kind: str, name: str) -> None:
     assert verdicts(kind)[name] == ""
 
 
 def test_every_check_says_what_it_holds() -> None:
-    for name in ["compose", *check_names()]:
+    for name in ["full-size", "compose", *check_names()]:
         assert check_title(name).endswith((".", "is")) or ":" in check_title(name)
 
 
@@ -51,13 +52,14 @@ def test_only_the_named_checks_run() -> None:
 
 def test_a_recipe_that_cannot_be_read_has_one_verdict() -> None:
     recipe = toy_recipe("stages.0.data.0.source.samples=0", "stages.1.data.0.source.samples=0")
-    (verdict,) = run_checks(recipe)
+    full_size, verdict = run_checks(recipe)
+    assert full_size.passed
     assert not verdict.passed
     assert "no samples" in verdict.detail
 
 
 def test_a_recipe_that_refuses_much_of_its_data_is_wrong() -> None:
-    (verdict,) = run_checks(toy_recipe("model.context=20"))
+    _, verdict = run_checks(toy_recipe("model.context=20"))
     assert not verdict.passed
     assert "samples can be used and" in verdict.detail
     assert "do not fit the context of 20" in verdict.detail
@@ -74,3 +76,21 @@ def test_checks_leave_the_process_as_it_was() -> None:
 def test_the_demo_holds() -> None:
     recipe: Recipe = find_recipe("demo")
     assert [v for v in run_checks(recipe) if not v.passed] == []
+
+
+def test_a_large_recipe_is_counted_at_full_size_and_checked_as_its_miniature() -> None:
+    """A model of 1.7 G parameters whose weights and pictures are nowhere: counted by hand, and on the meta device."""
+    llama = {"model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24,
+             "num_attention_heads": 32, "num_key_value_heads": 32, "vocab_size": 49152}  # fmt: skip
+    large = toy_recipe().model.override("connector=mlp", "context=512", "encoder.width=32", "encoder.num_heads=2")
+    backbone = {"type": "hf", "path": "nobody/has-this", "architecture": llama}
+    model = {**large.to_dict(), "backbone": backbone, "tokenizer": {"type": "hf", "path": "nobody/has-this"}}
+    recipe = toy_recipe().model_copy(update={"model": ModelConfig.from_dict(model), "miniature": "demo"})
+    verdict, compose, labels = run_checks(recipe, only=["full-size", "labels"])
+    assert verdict.passed, verdict.detail
+    layer = 4 * 2048**2 + 3 * 2048 * 8192 + 2 * 2048
+    assert f"backbone {(24 * layer + 2 * 49152 * 2048 + 2048) / 1e9:.2f} G" in verdict.detail
+    assert "640x480 5 tiles, 80 tokens" in verdict.detail
+    assert "stage words: " in verdict.detail
+    assert compose.passed
+    assert labels.passed, "on the miniature"

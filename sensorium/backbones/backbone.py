@@ -51,6 +51,11 @@ class Backbone(nn.Module, Part, family="backbone", package="sensorium.backbones"
             """Width of embeddings and hidden states."""
             raise TypeError(f"{type(self).__qualname__} must define dim")
 
+        @property
+        def vocab_size(self) -> int | None:
+            """Tokens that pre-trained weights embed; None where the tokenizer says how many."""
+            return None
+
     @abstractmethod
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids `[rows, tokens]` to embeddings `[rows, tokens, dim]`."""

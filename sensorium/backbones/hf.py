@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any, Self
 
 import torch
@@ -51,6 +52,10 @@ class HFCausal(Backbone, name="hf"):
         def dim(self) -> int:
             return make_config(self.resolved().architecture, "backbone 'hf'").get_text_config().hidden_size
 
+        @property
+        def vocab_size(self) -> int:
+            return make_config(self.resolved().architecture, "backbone 'hf'").get_text_config().vocab_size
+
         def load_pretrained(self, part: HFCausal) -> None:
             if self.path:
                 fill(part.model, self.path, "backbone 'hf'")
@@ -62,6 +67,8 @@ class HFCausal(Backbone, name="hf"):
         from transformers import AutoModelForCausalLM
 
         self.model: Any = AutoModelForCausalLM.from_config(settings, dtype=torch.float32, attn_implementation="sdpa")
+        known = signature(self.model.base_model.forward).parameters
+        self.cache_name = "cache" if "cache" in known else "past_key_values"
         self._check(vocab_size)
 
     def _check(self, vocab_size: int) -> None:
@@ -85,8 +92,8 @@ class HFCausal(Backbone, name="hf"):
             inputs_embeds=embeddings,
             attention_mask=attention.mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=cache is not None,
+            **{self.cache_name: cache},
         ).last_hidden_state
 
     def new_cache(self) -> Any:

@@ -9,20 +9,19 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from sensorium.checks.finding import CheckFailed
+from sensorium.checks.full_size import full_size
 from sensorium.checks.subject import Subject
 from sensorium.config import nearest
 from sensorium.errors import ConfigError, SensoriumError
-from sensorium.recipe import Recipe
+from sensorium.recipe import Recipe, find_recipe
 
-COMPOSE = "compose"
+FULL_SIZE, COMPOSE = "full-size", "compose"
 MODULES = ("tokens", "order", "model", "training")
-
-
-class CheckFailed(Exception):  # noqa: N818 - it is no error of the program's
-    """An invariant does not hold; the text says what was found and where."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,6 @@ def check(name: str) -> Callable[[Callable[[Subject], str]], Callable[[Subject],
     return register
 
 
-def require(holds: bool, found: str) -> None:
-    """Raise `CheckFailed` with what was found, unless the invariant holds."""
-    if not holds:
-        raise CheckFailed(found)
-
-
 @cache
 def _discover() -> None:
     for module in MODULES:
@@ -74,33 +67,43 @@ def check_title(name: str) -> str:
     """The invariant in one line."""
     if name == COMPOSE:
         return "The recipe composes and its data can be read."
+    if name == FULL_SIZE:
+        return (full_size.__doc__ or name).splitlines()[0]
     return (_CHECKS[name].__doc__ or name).splitlines()[0]
 
 
 def run_checks(recipe: Recipe, only: Sequence[str] = (), samples: int = 32) -> Iterator[Verdict]:
     """Yield a verdict for each invariant as soon as it is known, on this recipe's own model and data.
 
-    `only` names the checks to run; `samples` is how many samples of each stage are looked at. The first verdict is
-    `compose`, and if the recipe cannot be composed it is the only one. What is trained is a shrunk twin: few steps,
-    short rows, and few layers if the model is large.
+    `only` names the checks to run; `samples` is how many samples of each stage are looked at. The first verdicts are
+    `full-size`, which needs no files, and `compose`: if the recipe cannot be composed it is the last. A recipe that
+    names a miniature is composed as that. What is trained is a shrunk twin: few steps, short rows, and few layers if
+    the model is large.
     """
     for name in only:
-        if name not in check_names():
-            raise ConfigError(f"unknown check '{name}': {nearest(name, check_names())}")
+        if name not in (FULL_SIZE, *check_names()):
+            raise ConfigError(f"unknown check '{name}': {nearest(name, (FULL_SIZE, *check_names()))}")
+    if not only or FULL_SIZE in only:
+        yield _run(FULL_SIZE, full_size, recipe, recipe.seed)
+    chosen = [name for name in only or check_names() if name != FULL_SIZE]
+    if not chosen:
+        return
+    if recipe.miniature:
+        recipe = find_recipe(recipe.miniature)
     with tempfile.TemporaryDirectory(prefix="sensorium-check-") as folder:
         subject = Subject(recipe, Path(folder), samples)
-        first = _run(COMPOSE, Subject.describe, subject)
+        first = _run(COMPOSE, Subject.describe, subject, recipe.seed)
         yield first
         if not first.passed:
             return
-        for name in only or check_names():
-            yield _run(name, _CHECKS[name], subject)
+        for name in chosen:
+            yield _run(name, _CHECKS[name], subject, recipe.seed)
 
 
-def _run(name: str, function: Callable[[Subject], str], subject: Subject) -> Verdict:
+def _run(name: str, function: Callable[[Any], str], subject: Subject | Recipe, seed: int) -> Verdict:
     started = time.perf_counter()
     with torch.random.fork_rng():
-        torch.manual_seed(subject.recipe.seed)
+        torch.manual_seed(seed)
         try:
             passed, detail = True, function(subject)
         except (CheckFailed, SensoriumError) as error:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sensorium.backbones.backbone import Attention
-from sensorium.checks.check import check, require
+from sensorium.checks.check import check
+from sensorium.checks.finding import require
 from sensorium.checks.subject import Subject, media_of
 from sensorium.data.batch import Batch, collate
 from sensorium.generation.engine import Sampler, stream

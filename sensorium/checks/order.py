@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sensorium.checks.check import check, require
+from sensorium.checks.check import check
+from sensorium.checks.finding import require
 from sensorium.checks.subject import Subject
 from sensorium.data.batch import Batch, collate
 from sensorium.data.loader import Rank

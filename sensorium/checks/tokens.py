@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from sensorium.checks.check import CheckFailed, check, require
+from sensorium.checks.check import check
+from sensorium.checks.finding import CheckFailed, require
 from sensorium.checks.oracle import Oracle
 from sensorium.checks.subject import Subject
 from sensorium.data.batch import collate

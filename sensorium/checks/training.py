@@ -8,7 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from sensorium.checks.check import check, require
+from sensorium.checks.check import check
+from sensorium.checks.finding import require
 from sensorium.checks.subject import Subject
 from sensorium.data.batch import collate
 from sensorium.generation.engine import Sampler, stream

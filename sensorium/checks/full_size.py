@@ -1,0 +1,99 @@
+"""The recipe at its full size, on torch's meta device: whether its parts fit together, and what it takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sensorium.checks.finding import require
+from sensorium.data.batch import Pictures
+from sensorium.data.tiling import Cut
+from sensorium.layout import MediaRule
+from sensorium.model import PARTS, Model, ModelConfig
+from sensorium.recipe import Recipe, Stage
+from sensorium.training.optimisation import set_trainable
+
+SIZES = ((336, 336), (640, 480), (1344, 896), (500, 2000))
+"""Pictures (width, height) whose tokens are told."""
+BYTES = {"weights": 4, "gradients": 4, "AdamW": 8}
+"""Bytes a parameter, in float32; the last two for trainable ones only."""
+RANKS = (1, 8)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Stands in for a tokenizer that lies elsewhere: its size is that of the weights, a mark is one token."""
+
+    vocab_size: int
+    pad_id: int = 0
+
+    def markers(self, text: str) -> tuple[int, ...]:
+        return (0,) if text else ()
+
+
+def full_size(recipe: Recipe) -> str:
+    """The parts announce what they give, on the meta device at full size; what pictures, stages and ranks take."""
+    model = on_meta(recipe.model)
+    total = _size(model)
+    parts = ", ".join(f"{name} {_number(size)}" for name, size in _by_part(model).items() if size)
+    pictures = "; ".join(_picture(model, size) for size in SIZES)
+    stages = "; ".join(_stage(model, stage, total) for stage in recipe.stages)
+    return f"{_number(total)} parameters ({parts}); a picture: {pictures}; {stages}"
+
+
+def on_meta(config: ModelConfig) -> Model:
+    """The model without memory for its weights, and without the files that its tokenizer lies in."""
+    config = config.model_copy(update={name: getattr(config, name).resolved() for name in PARTS})
+    size = config.backbone.vocab_size
+    tokenizer = config.make_tokenizer() if size is None else Vocabulary(size)
+    with torch.device("meta"):
+        return Model(config, tokenizer)  # type: ignore[arg-type]
+
+
+def _picture(model: Model, size: tuple[int, int]) -> str:
+    """Features and places of a picture, announced and given alike."""
+    config, rule, layout = model.config, model.config.media_rule, model.layout
+    cut = layout.cut(size)
+    announced, places = rule.features(cut), layout.tokens_for(size)
+    with torch.no_grad():
+        given = model.media_of(_blank(model, cut), _alone(rule, cut))
+    wanted = (announced, config.media_dim)
+    require(given.shape == wanted, f"a picture of {size}: {wanted} features announced, {tuple(given.shape)} given")
+    notes = [f"{announced} features beside the text"] if places < announced else []
+    notes += [f"more than the context of {config.context}"] if places >= config.context else []
+    return f"{size[0]}x{size[1]} {cut.plan.tiles} tiles, {places} tokens" + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _blank(model: Model, cut: Cut) -> Tensor:
+    width, height = model.config.encoder.input_size
+    return torch.zeros(cut.plan.tiles, 3, height, width, dtype=torch.uint8, device="meta")
+
+
+def _alone(rule: MediaRule, cut: Cut) -> Pictures:
+    one, places = torch.zeros(1, dtype=torch.int64), torch.arange(cut.plan.tiles)
+    return Pictures(one, one, one + 1, one + rule.features(cut), places, (cut,)).to("meta")
+
+
+def _stage(model: Model, stage: Stage, total: int) -> str:
+    trained = sum(model.get_parameter(name).numel() for name, on in set_trainable(model, stage).items() if on)
+    memory = BYTES["weights"] * total + (BYTES["gradients"] + BYTES["AdamW"]) * trained
+    shares = ", ".join(f"{memory / ranks / 2**30:.3g} GiB on {ranks}" for ranks in RANKS)
+    return f"stage {stage.name}: {trained / total:.1%} trained, states {shares} ranks"
+
+
+def _size(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _by_part(model: Model) -> dict[str, int]:
+    """Parameters of each part; those that parts share are the first one's."""
+    counted = dict.fromkeys(PARTS, 0)
+    for name, parameter in model.named_parameters():
+        counted[name.split(".")[0]] += parameter.numel()
+    return counted
+
+
+def _number(count: int) -> str:
+    return f"{count / 1e9:.2f} G" if count >= 1e9 else f"{count / 1e6:.1f} M"
