@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sensorium.adapters.adapters import Adapters
 from sensorium.assembly.assembly import Assembly
 from sensorium.backbones.backbone import Attention, Backbone
 from sensorium.connectors.connector import Connector
@@ -36,6 +37,7 @@ class Model(nn.Module):
     fusion: Fusion
     backbone: Backbone
     head: Head
+    adapters: Adapters
 
     def __init__(self, config: ModelConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -48,6 +50,13 @@ class Model(nn.Module):
         self.fusion = config.fusion.build(dim=config.backbone.dim, media_dim=dim)
         self.fusion.attach(self.backbone)
         self.head = config.head.build(weight=self.backbone.output_weight(), media_dim=dim)
+        self.adapt(config.adapters)
+
+    def adapt(self, adapters: Adapters.Config) -> None:
+        """Give the backbone adapters in place of those it has, whose hooks must be off (`Adapters.merge`)."""
+        self.config = self.config.model_copy(update={"adapters": adapters})
+        self.adapters = adapters.build()
+        self.adapters.attach(self.backbone)
 
     def forward(self, batch: Batch) -> Tensor:
         """Hidden states `[rows, tokens, dim]` of a packed batch."""

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from sensorium.adapters.adapters import Adapters
 from sensorium.assembly.assembly import Assembly, TileTokens
 from sensorium.backbones.backbone import Backbone
 from sensorium.config import Config, PartConfig
@@ -18,7 +19,7 @@ from sensorium.layout import Layout, MediaRule
 from sensorium.template import ChatTemplate
 from sensorium.tokenizers.tokenizer import Tokenizer
 
-PARTS = ("encoder", "connector", "assembly", "fusion", "backbone", "head")
+PARTS = ("encoder", "connector", "assembly", "fusion", "backbone", "head", "adapters")
 
 
 class ModelConfig(Config):
@@ -31,6 +32,9 @@ class ModelConfig(Config):
     fusion: Fusion.Config = Field(default_factory=lambda: Fusion.Config.model_validate("inline"))
     backbone: Backbone.Config
     head: Head.Config = Field(default_factory=lambda: Head.Config.model_validate("token"))
+    adapters: Adapters.Config = Field(
+        default_factory=lambda: Adapters.Config.model_validate("none"), description="the edit attach-adapters sets it"
+    )
     tokenizer: Tokenizer.Config
     template: ChatTemplate = ChatTemplate()
     context: int = Field(default=512, ge=8, description="longest sample in tokens")

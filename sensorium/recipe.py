@@ -62,6 +62,23 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _stages_are_there(self) -> Self:
+        earlier: list[str] = []
+        for number, stage in enumerate(self.stages):
+            if stage.name in earlier:
+                raise ValueError(f"stages.{number}.name: there are two stages '{stage.name}'; rename one")
+            if missing := sorted(stage.needs() - set(earlier)):
+                raise ValueError(
+                    f"stages.{number} reads the model of stage '{missing[0]}': {nearest(missing[0], earlier)}"
+                )
+            earlier.append(stage.name)
+        return self
+
+    def is_needed(self, number: int) -> bool:
+        """Whether a later stage reads the last model of this one."""
+        return any(self.stages[number].name in later.needs() for later in self.stages[number + 1 :])
+
+    @model_validator(mode="after")
     def _data_is_found(self) -> Self:
         if self.data is not None:
             for key in ("stages", "evaluation"):

@@ -21,12 +21,15 @@ class Stage(Config):
     """One stretch of training: data, objective, what is trainable, optimiser, length."""
 
     name: str
+    starts_from: str | None = Field(
+        default=None, description="the earlier stage whose last model it goes on from; by default the one before"
+    )
     data: tuple[Share, ...] = Field(min_length=1)
     objective: Objective.Config = Field(default_factory=lambda: Objective.Config.model_validate("next-token"))
     edits: tuple[Edit.Config, ...] = Field(
         default=(), description="rewrites of the model before the first step, in order"
     )
-    trainable: tuple[Literal["encoder", "connector", "assembly", "fusion", "backbone", "head"], ...] = PARTS
+    trainable: tuple[Literal["encoder", "connector", "assembly", "fusion", "backbone", "head", "adapters"], ...] = PARTS
     cache_features: bool | Path = Field(
         default=False,
         description="keep the features of a frozen encoder, in the run's folder or in the one that is named",
@@ -106,6 +109,11 @@ class Stage(Config):
         if self.cache_features and "encoder" in self.trainable:
             raise ValueError("cache_features needs a frozen encoder: take encoder out of trainable")
         return self
+
+    def needs(self) -> set[str]:
+        """The names of stages whose last models this one reads."""
+        starts = {self.starts_from} if self.starts_from else set()
+        return starts.union(*(edit.needs() for edit in self.edits))
 
     @property
     def tokens_per_step(self) -> int:

@@ -12,6 +12,7 @@ import pytest
 import test_contract as contract
 import torch
 import typer.main
+from toy import toy_model
 from typer.testing import CliRunner
 
 import sensorium as sm
@@ -127,6 +128,20 @@ def test_the_walk_trains_a_model_that_answers(run: Path) -> None:
     assert isinstance(model.generate(["Is there a star?"], max_tokens=2), str)
 
 
+def test_new_adapters_merge_into_what_they_were(written: dict[str, str]) -> None:
+    model = toy_model()
+    gate = model.backbone.layers[1].get_submodule("gate")
+    x, before = torch.randn(3, 32), gate.get_parameter("weight").clone()
+    model.adapt(find_part("adapters", written["adapters"])())
+    assert torch.equal(gate(x), x @ before.T)
+    for scale in model.adapters.parameters():
+        torch.nn.init.constant_(scale, 2)
+    doubled = gate(x)
+    model.adapters.merge(model.backbone)
+    assert torch.equal(gate(x), doubled)
+    torch.testing.assert_close(doubled, 2 * x @ before.T)
+
+
 def test_the_new_part_is_checked_by_name(written: dict[str, str]) -> None:
     (words,) = [words for words in commands(ADDING) if "check" in words]
     result = CliRunner().invoke(app, [*words, *SMALL, "--only", "token-count", "--only", "gradients"])
@@ -136,7 +151,7 @@ def test_the_new_part_is_checked_by_name(written: dict[str, str]) -> None:
 def test_an_edit_carries_a_part_over(run: Path, written: dict[str, str]) -> None:
     model, trained = compose(sm.load(run).config), sm.load(run)
     assert not torch.equal(model.connector.projection.weight, trained.connector.projection.weight)
-    find_part("edit", written["edit"]).from_dict({"run": str(run)}).build()(model, iter(()))
+    find_part("edit", written["edit"]).from_dict({"other": str(run)}).build()(model, iter(()), lambda stage: model)
     assert torch.equal(model.connector.projection.weight, trained.connector.projection.weight)
 
 

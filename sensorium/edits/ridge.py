@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.data.batch import Batch
-from sensorium.edits.edit import Edit
+from sensorium.edits.edit import Edit, Stages
 from sensorium.errors import ConfigError
 from sensorium.model import Model
 
@@ -30,7 +30,7 @@ class RidgeStart(Edit, name="ridge-start"):
 
     config: Config
 
-    def __call__(self, model: Model, batches: Iterator[Batch]) -> None:
+    def __call__(self, model: Model, batches: Iterator[Batch], stages: Stages) -> None:
         projection = getattr(model.connector, "projection", None)
         if not isinstance(projection, nn.Linear) or projection.bias is None:
             raise ConfigError("the edit 'ridge-start' needs a connector with a linear projection and a bias: linear, "

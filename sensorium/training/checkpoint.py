@@ -102,6 +102,11 @@ def find_model(folder: Path) -> Path:
     raise CheckpointError(f"{folder}: not a model: {found}; give a folder that `sensorium train` wrote")
 
 
+def stage_folder(run: Path, stage: str) -> Path:
+    """Where a run keeps the last model of a stage that a later one reads."""
+    return run / "stages" / stage
+
+
 def newest_checkpoint(run: Path) -> Path | None:
     steps = sorted((run / "checkpoints").glob("step-*"), key=lambda path: int(path.name.split("-")[1]))
     return steps[-1] if steps else None

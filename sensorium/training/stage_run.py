@@ -52,9 +52,7 @@ class StageRun:
         self.stage: Stage = recipe.stages[number]
         self.device = model.device
         self.dtype = precision(self.stage, self.device, model.config.backbone.dim)
-        self.trainable = set_trainable(model, self.stage)
-        self.optimiser = make_optimiser(model, self.stage)
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.ready()
         self.lanes: Lanes | None = None
         self.objective: Objective = self.stage.objective.build()
         self.quarantine = Quarantine(out / QUARANTINE, recipe.max_bad_samples)
@@ -69,6 +67,12 @@ class StageRun:
         self.policy = self.stage.policy.build() if self.stage.policy else None
         self.rounds: list[list[float]] = []
         self.step = 0
+
+    def ready(self) -> None:
+        """Freeze what the stage does not train, and make an optimiser for what it does."""
+        self.trainable = set_trainable(self.model, self.stage)
+        self.optimiser = make_optimiser(self.model, self.stage)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
 
     def restore(self, state: dict[str, Any], folder: Path) -> None:
         """Go on from a checkpoint of this stage; the frozen stay frozen."""
@@ -127,7 +131,13 @@ class StageRun:
         for config in self.stage.edits:
             loader = Loader(self.loader.reading, self.stage.rows)
             with autocast(self.dtype, self.device):
-                config.build()(self.model, chain.from_iterable(iter(loader.next_step, None)))
+                config.build()(self.model, chain.from_iterable(iter(loader.next_step, None)), self.model_after)
+        if self.stage.edits:
+            self.ready()
+
+    def model_after(self, stage: str) -> Model:
+        """The last model of an earlier stage."""
+        return checkpoint.load_model(checkpoint.stage_folder(self.out, stage))
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -47,12 +47,16 @@ def train(
         (out / QUARANTINE).unlink(missing_ok=True)
     with Log(out, recipe.name + (" (blind)" if recipe.blind else ""), quiet, state["total_step"]) as log:
         for number in range(state["stage"], len(recipe.stages)):
+            if (before := recipe.stages[number].starts_from) and not latest:
+                model = checkpoint.load_model(checkpoint.stage_folder(out, before)).to(model.device)
             run = StageRun(recipe, number, model, out, data, workers)
             if latest:
                 run.restore(state, latest)
                 latest = None
             if not run.go(log, state, stop_after):
                 return model
+            if recipe.is_needed(number):
+                checkpoint.save_model(model, checkpoint.stage_folder(out, recipe.stages[number].name), data)
             state = {"stage": number + 1, "step": 0, "total_step": state["total_step"]}
     checkpoint.save_model(model, out / "model", data)
     return model.eval()
