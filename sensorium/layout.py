@@ -68,7 +68,9 @@ class Layout:
     def __call__(self, sample: Sample, reply: Role | None = None) -> LaidOut:
         """Lay a sample out; with `reply`, leave a turn of that role open for the model to write."""
         writer = _Writer(self, sample)
-        for turn in sample.turns():
+        for number, turn in enumerate(self.template.opened(sample).turns()):
+            if not number and turn[0].role != "document":
+                writer.mark(self.template.begin, supervised=False)
             writer.turn(turn)
         if reply is not None:
             writer.mark(self.template.turn(reply).prefix, supervised=False)

@@ -49,7 +49,8 @@ class Model(nn.Module):
         self.assembly = config.assembly.build(dim=dim, max_tiles=config.tiling.max_tiles, grid=grid, tile=config.tile)
         self.fusion = config.fusion.build(dim=config.backbone.dim, media_dim=dim)
         self.fusion.attach(self.backbone)
-        self.head = config.head.build(weight=self.backbone.output_weight(), media_dim=dim)
+        weight, bias = self.backbone.output_weight(), self.backbone.output_bias()
+        self.head = config.head.build(weight=weight, bias=bias, media_dim=dim)
         self.adapt(config.adapters)
 
     def adapt(self, adapters: Adapters.Config) -> None:

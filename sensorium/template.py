@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pydantic import Field
 
 from sensorium.config import Config
-from sensorium.sample import Role
+from sensorium.sample import Role, Sample, Text
 
 
 class Turn(Config):
@@ -30,6 +32,16 @@ class ChatTemplate(Config):
     end_of_chunk: str = Field(
         default="", description="ends the text before every picture but a sample's first, and is supervised as it is"
     )
+
+    begin: str = Field(default="", description="opens every conversation, for example <s>")
+    default_system: str = Field(default="", description="what the system says in conversations that do not say it")
+
+    def opened(self, sample: Sample) -> Sample:
+        """The sample with what the system says, if it is a conversation that lacks it."""
+        roles = [segment.role for segment in sample.segments]
+        if not self.default_system or not roles or roles[0] in ("document", "system"):
+            return sample
+        return replace(sample, segments=(Text(self.default_system, role="system"), *sample.segments))
 
     def turn(self, role: Role) -> Turn:
         return getattr(self, role)

@@ -67,7 +67,7 @@ class Case:
             "backbone": {"vocab_size": VOCAB},
             "assembly": {"dim": DIM, "max_tiles": TILES, "grid": GRID, "tile": TILE},
             "fusion": {"dim": DIM, "media_dim": MEDIA},
-            "head": {"weight": nn.Parameter(torch.randn(VOCAB, DIM)), "media_dim": MEDIA},
+            "head": {"weight": nn.Parameter(torch.randn(VOCAB, DIM)), "bias": None, "media_dim": MEDIA},
         }
         part = wake(self.config.build(**given[self.family]))
         around = {"backbone": Read, "fusion": Fused, "assembly": Assembled}

@@ -158,6 +158,18 @@ def test_marks_around_pictures_are_part_of_them_and_chunks_end_before_them() -> 
     assert len(truncate(laid, 9)) == 6, "a picture goes with its marks"
 
 
+def test_what_the_system_says_by_default_opens_conversations_and_no_documents() -> None:
+    template = ChatTemplate(begin="<|end|>", default_system="hi")
+    mark = MARKS["<|end|>"]
+    opening = [mark, 1, *map(ord, "hi"), 9]
+    laid = layout(template)(sm.chat([], [("a", "b")]))
+    assert shown(laid) == ([*opening, 2, ord("a"), 3, ord("b"), 9], "." * 8 + "xx")
+    assert laid.sample == sm.chat([], [("a", "b")])
+    own = layout(template)(Sample((Text("yo", role="system"), Text("a"))))
+    assert own.ids.tolist() == [mark, 1, *map(ord, "yo"), 9, 2, ord("a")]
+    assert layout(template)(Sample((Text("a", role="document"),))).ids.tolist() == [ord("a"), 9]
+
+
 def test_a_placeholder_in_a_text_is_refused() -> None:
     with pytest.raises(LayoutError, match=r"holds the placeholder '<\|image\|>' without a picture"):
         layout()(Sample((Text("see <|image|>"),)))

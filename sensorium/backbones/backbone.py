@@ -76,6 +76,10 @@ class Backbone(nn.Module, Part, family="backbone", package="sensorium.backbones"
     def output_weight(self) -> Tensor:
         """`[vocab, dim]`: what a token head reads with by default (the embedding when the model ties them)."""
 
+    def output_bias(self) -> Tensor | None:
+        """`[vocab]`: what a token head adds by default, if anything."""
+        return None
+
     @property
     @abstractmethod
     def layers(self) -> nn.ModuleList:

@@ -76,8 +76,6 @@ class HFCausal(Backbone, name="hf"):
         for key in CHANGED_LOGITS:
             if getattr(settings, key, None) not in (None, 1, 1.0):
                 raise ConfigError(f"backbone 'hf': the model changes its logits ({key}); a token head would be wrong")
-        if head.bias is not None:
-            raise ConfigError("backbone 'hf': the model's output layer has a bias, which a token head has not")
         if vocab_size > len(head.weight):
             raise ConfigError(
                 f"backbone 'hf': the tokenizer has {vocab_size} tokens and the model embeds {len(head.weight)}; use "
@@ -103,6 +101,9 @@ class HFCausal(Backbone, name="hf"):
 
     def output_weight(self) -> Tensor:
         return self.model.get_output_embeddings().weight
+
+    def output_bias(self) -> Tensor | None:
+        return self.model.get_output_embeddings().bias
 
     @property
     def layers(self) -> nn.ModuleList:

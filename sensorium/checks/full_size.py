@@ -89,7 +89,7 @@ def _size(module: torch.nn.Module) -> int:
 
 def _by_part(model: Model) -> dict[str, int]:
     """Parameters of each part; those that parts share are the first one's."""
-    counted = dict[str, int].fromkeys(PARTS, 0)
+    counted = {str(name): 0 for name in PARTS}
     for name, parameter in model.named_parameters():
         counted[name.split(".")[0]] += parameter.numel()
     return counted

@@ -58,7 +58,9 @@ def token_count(subject: Subject) -> str:
 def _text_tokens(layout: Layout, laid: LaidOut) -> list[int]:
     """Tokens of each text and each mark of a sample, counted from its segments."""
     counts, role = [], ""
-    for segment in laid.sample.segments:
+    if laid.sample.segments[0].role != "document":
+        counts.append(len(layout.tokenizer.markers(layout.template.begin)))
+    for segment in layout.template.opened(laid.sample).segments:
         if segment.role != role:
             marks = layout.template.turn(segment.role)
             counts += [len(layout.tokenizer.markers(mark)) for mark in (marks.prefix, marks.end, marks.after)]

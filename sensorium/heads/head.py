@@ -10,8 +10,8 @@ from sensorium.config import Part, PartConfig
 
 
 class Head(nn.Module, Part, family="head", package="sensorium.heads"):
-    """Reads hidden states of any leading shape. It is built with the backbone's output `weight` `[vocab, dim]` and the
-    `media_dim` of features, of which it may use what it needs."""
+    """Reads hidden states of any leading shape. It is built with the backbone's output `weight` `[vocab, dim]` and
+    `bias` `[vocab]`, if there is one, and the `media_dim` of features, of which it may use what it needs."""
 
     class Config(PartConfig):
         pass

@@ -14,11 +14,12 @@ class TokenHead(Head, name="token"):
     class Config(Head.Config):
         tied: bool = True
 
-    def __init__(self, config: Config, weight: Tensor, media_dim: int) -> None:
+    def __init__(self, config: Config, weight: Tensor, bias: Tensor | None, media_dim: int) -> None:
         super().__init__()
         self.config = config
         self.weight = weight if config.tied else nn.Parameter(weight.detach().clone())
+        self.bias = bias if config.tied or bias is None else nn.Parameter(bias.detach().clone())
 
     def forward(self, hidden: Tensor) -> Tensor:
         """`[..., dim]` to logits `[..., vocab]`."""
-        return F.linear(hidden, self.weight)
+        return F.linear(hidden, self.weight, self.bias)
