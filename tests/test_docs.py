@@ -56,10 +56,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     """The example parts of docs/adding-parts.md by family, in files here and registered while this module runs."""
     before = {family: set(part_names(family)) for family in part_families()}
     registered = {family: dict(members) for family, members in config._FAMILIES.items()}
-    functions = {name: recipes._RECIPES[name] for name in recipe_names()}
+    functions = {name: recipes.RECIPES[name] for name in recipe_names()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config, "_FAMILIES", registered)
-        patch.setattr(recipes, "_RECIPES", functions)
+        patch.setattr(recipes.RECIPES, "functions", functions)
         patch.chdir(tmp_path_factory.mktemp("docs"))
         for name, text in files(ADDING).items():
             Path(name).write_text(text)
@@ -211,7 +211,7 @@ def test_make_knows_what_is_to_be_made(page: Path) -> None:
 def test_the_readme_lists_the_recipes() -> None:
     section = README.read_text().partition("## Recipes")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
-    ours = [name for name in recipe_names() if recipes._RECIPES[name].__module__.startswith("sensorium.recipes.")]
+    ours = [name for name in recipe_names() if recipes.RECIPES[name].__module__.startswith("sensorium.recipes.")]
     assert sorted(listed) == ours
 
 
