@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Self
 
@@ -35,6 +36,9 @@ class Recipe(Config):
     name: str
     summary: str = ""
     model: ModelConfig
+    start: Path | None = Field(
+        default=None, description="a run or a model of the same config to begin with; by default a new model"
+    )
     stages: tuple[Stage, ...] = Field(min_length=1)
     evaluation: tuple[Suite.Config, ...] = ()
     data: Address | None = Field(default=None, description=f"folder of the sources' folders; by default ${ENVIRONMENT}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,12 @@ def find_model(folder: Path) -> Path:
             return candidate
     found = "it does not exist" if not folder.exists() else "it has no config.json, no model/ and no checkpoints/"
     raise CheckpointError(f"{folder}: not a model: {found}; give a folder that `sensorium train` wrote")
+
+
+def weights_digest(folder: Path) -> str:
+    """A hash of all files of a checkpoint, from its manifest; a `CheckpointError` if it is none."""
+    files = json.loads((find_model(folder) / MANIFEST).read_text())["files"]
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def newest_checkpoint(run: Path) -> Path | None:
