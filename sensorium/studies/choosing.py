@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +33,8 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Chosen:
-    """An arm that trains on the `count` samples which a selector keeps of a task's pool. `name` is that of its
-    selection beside those of other arms."""
+    """An arm that trains on the `count` samples which a selector keeps of a task's pool. `name` is what its selection's
+    folder begins with."""
 
     name: str
     task: Task
@@ -42,14 +44,18 @@ class Chosen:
     def __call__(self, seed: int, shared: Path) -> Recipe:
         """The recipe; a `DataError` if the selector keeps another number of samples, for then it would be compared
         with selections of another size."""
-        pool, scores = Pool(sources=tuple(self.task.pool(seed))), shared / f"scores-{seed}"
-        pool.claim(scores)
-        for scorer in self.task.scorers(seed, shared):
-            score(pool.sources, scorer, scores)
-        folder = shared / f"{self.name}-{seed}"
-        selections, total = choose(scores, self.selector, folder, count=self.count)
-        kept = sum(len(selection.indices) for selection in selections)
+        pool, scorers = Pool(sources=tuple(self.task.pool(seed))), self.task.scorers(seed, shared)
+        said = [pool.to_dict(), [one.digest for one in scorers], self.selector.to_dict(), self.count]
+        key = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+        folder = shared / f"{self.name}-{seed}-{key}"
+        if not (folder / DATA).is_file():
+            scores = shared / f"scores-{seed}"
+            pool.claim(scores)
+            for scorer in scorers:
+                score(pool.sources, scorer, scores)
+            choose(scores, self.selector, folder, count=self.count)
+        shares = [Share.from_dict(share) for share in yaml.safe_load((folder / DATA).read_text())["data"]]
+        kept = round(sum(share.weight for share in shares))  # a share weighs as much as it has samples
         if kept != self.count:
-            raise DataError(f"{self.name} keeps {kept} of {total} samples and {self.count} are compared; widen it")
-        shares = yaml.safe_load((folder / DATA).read_text())["data"]
-        return self.task.learner(tuple(Share.from_dict(share) for share in shares), seed, shared)
+            raise DataError(f"{self.name} keeps {kept} samples and {self.count} are compared; widen it")
+        return self.task.learner(tuple(shares), seed, shared)

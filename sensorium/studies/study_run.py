@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,6 +100,8 @@ def reproduce(
             if study.metric not in metrics:
                 known = nearest(study.metric, metrics)
                 raise ConfigError(f"study '{study.name}': the suites of {arm} report no '{study.metric}': {known}")
+            if math.isnan(metrics[study.metric]):
+                raise ConfigError(f"study '{study.name}': '{study.metric}' of {arm} is over nothing; examine more")
             values[arm].append(metrics[study.metric])
     outcome = Outcome(study, values, tokens, tuple(changes))
     write_file(out / RESULT, json.dumps(outcome.to_dict(), indent=2, ensure_ascii=False) + "\n")
