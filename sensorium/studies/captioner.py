@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from sensorium.data.source import Source
-from sensorium.evaluation.suites.factorworld import FactorWorldSuite
+from sensorium.evaluation.suite import Suite
 from sensorium.model import ModelConfig
 from sensorium.recipe import Recipe, Share, Stage
-from sensorium.recipes.demo import MODEL, align, world
+from sensorium.recipes.demo import MODEL, align
 from sensorium.training.trainer import train
 
 ONE_CORE: dict[str, Any] = {"rows": 2, "micro_rows": 2, "lanes": 1, "length": 512, "precision": "float32"}
+
+SAVE = 100
+"""Steps between checkpoints, for studies that are run a little at a time."""
 
 
 def seeing(steps: int) -> Stage:
@@ -22,7 +25,8 @@ def seeing(steps: int) -> Stage:
 
 def eyes(folder: Path, steps: int, seed: int, model: ModelConfig = MODEL) -> Path:
     """A model in `folder` that tells objects apart and has no language yet, trained if it is not there."""
-    train(Recipe(name="eyes", model=model, stages=(seeing(steps),), seed=seed), folder, resume=True, quiet=True)
+    recipe = Recipe(name="eyes", model=model, stages=(seeing(steps),), seed=seed, save_every=SAVE)
+    train(recipe, folder, resume=True, quiet=True)
     return folder
 
 
@@ -40,9 +44,7 @@ def captioner(folder: Path, source: Source.Config, steps: int, blind: bool = Fal
     return folder
 
 
-def learner(data: tuple[Share, ...], steps: int, start: Path, captions: int) -> Recipe:
-    """What learns from a selection alone, with eyes from `start`; it is examined by so many captions of clean, unseen
-    scenes."""
-    exam = FactorWorldSuite.Config(world=world(), questions=0, captions=captions)
+def learner(data: tuple[Share, ...], steps: int, start: Path, exam: Suite.Config, model: ModelConfig = MODEL) -> Recipe:
+    """What learns from a selection alone, with eyes from `start`."""
     stage = saying(data, steps, cache_features=True)
-    return Recipe(name="learner", model=MODEL, start=start, stages=(stage,), evaluation=(exam,))
+    return Recipe(name="learner", model=model, start=start, stages=(stage,), evaluation=(exam,), save_every=SAVE)

@@ -11,7 +11,7 @@ from sensorium.data.source import Source
 from sensorium.evaluation.suites.likelihood import LikelihoodSuite
 from sensorium.recipe import Recipe, Share
 from sensorium.recipes.demo import MODEL, world
-from sensorium.studies.captioner import eyes, saying
+from sensorium.studies.captioner import eyes, learner
 from sensorium.studies.choosing import Chosen
 from sensorium.studies.spoilt import scorer, selector
 from sensorium.studies.study import Arm, Claim, Study, study
@@ -20,13 +20,16 @@ from sensorium.tokenizers.bpe import BPE
 CAPABILITIES = ("existence", "count", "colour", "shape", "size", "relation")
 """What FactorWorld's types of questions need."""
 
+FEW = (1, 2)
+"""Objects in a scene: what a minute's training can learn to answer about."""
+
 POOL: tuple[tuple[float, dict[str, Any]], ...] = (
-    (0.35, {"style": "short", "objects": (1, 1)}),
+    (0.35, {"style": "short"}),
     (0.30, {"questions": ("existence",), "turns": 2}),
     (0.08, {"questions": ("count",), "turns": 1}),
     (0.08, {"questions": ("colour", "shape"), "turns": 2}),
     (0.05, {"questions": ("size",), "turns": 2}),
-    (0.05, {"questions": ("relation",), "turns": 1, "objects": (2, 3)}),
+    (0.05, {"questions": ("relation",), "turns": 1}),
     (0.05, {"questions": ("existence",), "turns": 2, "language": "de"}),
     (0.04, {"language": "de"}),
 )
@@ -46,8 +49,8 @@ class Size:
     """Samples in the pool, and the share of them that is annotated; steps of training; held-out samples of each
     capability in each language."""
 
-    pool: int = 6000
-    annotated: float = 0.05
+    pool: int = 20_000
+    annotated: float = 0.02
     eyes: int = 500
     learner: int = 300
     samples: int = 150
@@ -62,7 +65,7 @@ class Instructions:
     def pool(self, seed: int, part: float = 1.0) -> list[Source.Config]:
         """The pool of a seed, or the first part of each of its sources."""
         return [
-            world(seed=1000 + seed, scenes=max(1, round(share * part * self.size.pool)), **changes)
+            world(seed=1000 + seed, scenes=max(1, round(share * part * self.size.pool)), objects=FEW, **changes)
             for share, changes in POOL
         ]
 
@@ -76,14 +79,13 @@ class Instructions:
         start = eyes(shared / f"eyes-{seed}", self.size.eyes, seed, BILINGUAL)
         exams: dict[str, Source.Config] = {
             f"{capability}-{language}": world(
-                split="unseen-scenes", seed=77, language=language, questions=(capability,), objects=(2, 3)
+                split="unseen-scenes", seed=77, language=language, questions=(capability,), objects=FEW
             )
             for capability in CAPABILITIES
             for language in ("en", "de")
         }
         exam = LikelihoodSuite.Config(sources=exams, samples=self.size.samples)
-        stage = saying(data, self.size.learner, cache_features=True)
-        return Recipe(name="learner", model=BILINGUAL, start=start, stages=(stage,), evaluation=(exam,))
+        return learner(data, self.size.learner, start, exam, BILINGUAL)
 
 
 def of_size(size: Size) -> Study:
@@ -106,7 +108,6 @@ def of_size(size: Size) -> Study:
         arms=arms,
         claims=tuple(claims),
         metric="likelihood",
-        seeds=5,
     )
 
 

@@ -91,7 +91,6 @@ def of_size(size: Size) -> Study:
         arms=arms,
         claims=claims,
         metric="caption/f1",
-        seeds=5,
     )
 
 

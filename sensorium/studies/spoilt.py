@@ -9,6 +9,7 @@ from typing import Any
 from sensorium.config import find_part
 from sensorium.curation.step import Scorer, Selector
 from sensorium.data.sources.noisy import Noisy
+from sensorium.evaluation.suites.factorworld import FactorWorldSuite
 from sensorium.recipe import Recipe, Share
 from sensorium.recipes.demo import world
 from sensorium.studies.captioner import captioner, eyes, learner
@@ -57,7 +58,8 @@ class Spoilt:
 
     def learner(self, data: tuple[Share, ...], seed: int, shared: Path) -> Recipe:
         start = eyes(shared / f"eyes-{seed}", self.size.eyes, seed)
-        return learner(data, self.size.learner, start, self.size.captions)
+        exam = FactorWorldSuite.Config(world=world(), questions=0, captions=self.size.captions)
+        return learner(data, self.size.learner, start, exam)
 
 
 def scorer(part: dict[str, Any]) -> Scorer.Config:
