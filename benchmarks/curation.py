@@ -2,7 +2,8 @@
 
 Run `python benchmarks/curation.py`, with `--json` for a line that programs read; a few minutes on one core, most of it
 for the small model whose likelihoods are used. Scores, and that model, stay in `--out` for another look:
-`sensorium data report OUT/scores`.
+`sensorium data report OUT/scores`. With `--study FOLDER` it says instead what noise the arms of a study of selections
+(`sensorium reproduce selection`) were trained on.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from sensorium.config import find_part
+from sensorium.config import find_part, load_yaml
 from sensorium.curation.columns import read_table
 from sensorium.curation.pool import Pool
 from sensorium.curation.run import score
 from sensorium.curation.table import Table
 from sensorium.data.sources.noisy import Noisy
-from sensorium.recipe import Recipe, Share, Stage
-from sensorium.recipes.demo import MODEL, align, world
-from sensorium.training.trainer import train
+from sensorium.recipe import Recipe
+from sensorium.recipes.demo import world
+from sensorium.studies.captioner import captioner
 
 KINDS = ("wrong-caption", "near-duplicate", "off-topic", "low-information")
 TEXT = ("wrong-caption", "off-topic", "low-information")
@@ -99,16 +100,25 @@ def measure(method: Method, pool: Noisy, table: Table) -> dict[str, Any]:
     }
 
 
-def small_model(out: Path, steps: int, blind: bool) -> Path:
-    """A model that has learned to caption clean pictures in a minute, or its text-only twin."""
-    lane: dict[str, Any] = {"rows": 2, "micro_rows": 2, "length": 512, "precision": "float32"}
-    see = align(steps=steps).model_copy(update={"lanes": 1, "micro_rows": 2, "precision": "float32"})
-    say = Stage(name="caption", data=(Share(source=world(style="short")),), steps=steps, lr=1e-3, muon_lr=3e-3,
-                trainable=("connector", "fusion", "backbone", "head"), warmup=20, **lane)  # fmt: skip
-    recipe = Recipe(name="captioner", model=MODEL, stages=(see, say), blind=blind)
-    if not (out / "model").is_dir():
-        train(recipe, out, quiet=True, resume=out.is_dir())
-    return out
+def composition(study: Path, say: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """Of what each arm of a study was trained on, the shares of each kind of noise and of different scenes, averaged
+    over the seeds."""
+    say(f"{'arm':20}{'clean':>7}{'different':>11}  noise")
+    arms: dict[str, list[dict[str, float]]] = {}
+    for file in sorted(study.glob("*/seed-*/recipe.yaml")):
+        for share in load_yaml(file, Recipe).stages[-1].data:
+            kept: Any = share.source.build()
+            kinds = [kept.source.noise(int(index)) for index in kept.indices]
+            repeats = [kind == "near-duplicate" for kind in kinds]
+            scenes = {kept[n].meta["of"] if repeat else int(kept.indices[n]) for n, repeat in enumerate(repeats)}
+            shares = {kind or "clean": kinds.count(kind) / len(kinds) for kind in ("", *KINDS)}
+            arms.setdefault(file.parts[-3], []).append(shares | {"different": len(scenes) / len(kinds)})
+    found = {}
+    for arm, seeds in arms.items():
+        found[arm] = mean = {key: float(np.mean([one[key] for one in seeds])) for key in seeds[0]}
+        kinds = ", ".join(f"{kind} {mean[kind]:.2f}" for kind in KINDS)
+        say(f"{arm:20}{mean['clean']:7.2f}{mean['different']:11.2f}  {kinds}")
+    return found
 
 
 def run(out: Path, samples: int, steps: int, model_steps: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -116,8 +126,8 @@ def run(out: Path, samples: int, steps: int, model_steps: int, say: Callable[[st
     pool = Noisy.Config(source=world(style="short", seed=1, scenes=samples))
     clean = world(style="short", seed=2, scenes=20_000).to_dict()
     began = time.process_time()
-    model = small_model(out / "captioner", model_steps, blind=False)
-    twin = small_model(out / "twin", model_steps, blind=True)
+    model = captioner(out / "captioner", world(style="short"), model_steps)
+    twin = captioner(out / "twin", world(style="short"), model_steps, blind=True)
     say(f"a captioner of {2 * model_steps} steps, and its twin: {time.process_time() - began:.0f} s\n")
     say(f"{'method':36}{'removed':>9}{'precision':>11}{'recall':>8}{'seconds':>9}  recall by kind")
     results = {}
@@ -141,13 +151,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="steps of the filtering network")
     parser.add_argument("--model-steps", type=int, default=200, help="steps of each stage of the captioner")
     parser.add_argument("--out", type=Path, help="a folder to keep everything in")
+    parser.add_argument("--study", type=Path, help="the folder of a study, to say what its arms were trained on")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         say = (lambda text: None) if options.json else (lambda text: print(text, flush=True))
         out = options.out or Path(temporary)
-        found = run(out, options.samples, options.steps, options.model_steps, say)
+        if options.study:
+            found: dict[str, Any] = {"arms": composition(options.study, say)}
+        else:
+            found = run(out, options.samples, options.steps, options.model_steps, say)
     if options.json:
         print(json.dumps({"benchmark": "curation", **found}))
 

@@ -159,6 +159,29 @@ def chat(
     talk(checkpoint, image or (), ask, max_tokens, temperature)
 
 
+@app.command(epilog=examples("sensorium reproduce", "sensorium reproduce bunny --seeds 3 --out runs/bunny"))
+def reproduce(
+    ctx: typer.Context,
+    study: Annotated[str | None, typer.Argument(metavar="STUDY", help="Its name.", show_default=False)] = None,
+    overrides: Overrides = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="Runs of each arm; by default as the study says.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="A study there goes on; by default runs/studies/STUDY.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Results as JSON; - is stdout.")] = None,
+) -> None:
+    """Test a claim at small scale: train both sides with several seeds, and judge.
+
+    Without a name, the studies are listed. The folder gets a run for each arm and seed, study.json and study.html.
+    KEY=VALUE changes every arm's recipe.
+    """
+    from sensorium.pages.study import print_studies, run_study
+
+    run_study(study, overrides or (), seeds, out, file, ctx.obj.quiet) if study else print_studies()
+
+
 @app.command(epilog=examples("sensorium recipes", "sensorium recipes --json"))
 def recipes(as_json: AsJson = False) -> None:
     """List the recipes."""

@@ -12,22 +12,19 @@ A variant is another recipe with a line or two changed:
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import sys
 from collections.abc import Callable
-from functools import cache
-from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from sensorium.config import Config, load_yaml, nearest
+from sensorium.config import Config, load_yaml
 from sensorium.data.folder import ENVIRONMENT, Address, rooted
-from sensorium.errors import ConfigError
 from sensorium.evaluation.suite import Suite
 from sensorium.model import ModelConfig
+from sensorium.named import Named
 from sensorium.stage import Share, Stage
 
 __all__ = ["Recipe", "Share", "Stage", "find_recipe", "recipe", "recipe_names"]
@@ -39,6 +36,9 @@ class Recipe(Config):
     name: str
     summary: str = ""
     model: ModelConfig
+    start: Path | None = Field(
+        default=None, description="a run or a model of the same config to begin with; by default a new model"
+    )
     stages: tuple[Stage, ...] = Field(min_length=1)
     evaluation: tuple[Suite.Config, ...] = ()
     data: Address | None = Field(default=None, description=f"folder of the sources' folders; by default ${ENVIRONMENT}")
@@ -95,39 +95,23 @@ class Recipe(Config):
         return self.override(f"name={name}", *assignments)
 
 
-_RECIPES: dict[str, Callable[[], Recipe]] = {}
+RECIPES: Named[Recipe] = Named("recipe", "sensorium.recipes", "A .yaml file is read, too")
 
 
 def recipe(function: Callable[[], Recipe]) -> Callable[[], Recipe]:
     """Register a function that returns a recipe; its name, with dashes, is what users type."""
-    name = function.__name__.replace("_", "-")
-    if name in _RECIPES and _RECIPES[name].__module__ != function.__module__:
-        raise ConfigError(f"recipe '{name}' is defined in {_RECIPES[name].__module__} and {function.__module__}")
-    _RECIPES[name] = function
-    return function
-
-
-@cache
-def _discover() -> None:
-    package = importlib.import_module("sensorium.recipes")
-    for module in pkgutil.iter_modules(package.__path__, "sensorium.recipes."):
-        importlib.import_module(module.name)
-    for entry in entry_points(group="sensorium.recipes"):
-        entry.load()
+    return RECIPES.register(function)
 
 
 def recipe_names() -> list[str]:
-    _discover()
-    return sorted(_RECIPES)
+    return RECIPES.names()
 
 
 def find_recipe(name: str, *assignments: str) -> Recipe:
     """The recipe registered as `name`, or the one in the YAML file of that path, with overrides applied."""
     if name.endswith((".yaml", ".yml")):
         return load_yaml(name, Recipe).override(*assignments)
-    if name not in recipe_names():
-        raise ConfigError(f"unknown recipe '{name}': {nearest(name, recipe_names())} A .yaml file is read, too")
-    return _RECIPES[name]().override(*assignments)
+    return RECIPES[name]().override(*assignments)
 
 
 class _CallableModule(ModuleType):

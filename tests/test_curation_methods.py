@@ -21,6 +21,7 @@ from sensorium.curation.columns import read_table
 from sensorium.curation.graph import bits, components, hamming_pairs
 from sensorium.curation.pairs import text_of
 from sensorium.curation.run import score
+from sensorium.curation.scorers.capabilities import Capabilities, features_of
 from sensorium.curation.scorers.consistency import agreed
 from sensorium.curation.scorers.minhash import MinHash
 from sensorium.curation.scorers.mlm_filter import CRITERIA, grade
@@ -477,3 +478,57 @@ def test_captions_are_mixed_in_their_ratio() -> None:
     assert abs(sum(text.startswith("dense") for text in said) / 400 - 0.75) < 0.065
     assert len({mix[i].id for i in range(400)}) == 400
     assert said[:200] != said[200:], "drawn anew"
+
+
+# --- capabilities ---
+
+
+def annotated(samples: int, **changes: Any) -> FactorWorld.Config:
+    return FactorWorld.Config(scenes=samples, **changes)
+
+
+def list_of(config: Source.Config) -> list[Sample]:
+    source = config.build()
+    return [source[index] for index in range(len(source))]
+
+
+def test_capabilities_are_scikit_learn_s_ridge(tmp_path: Path) -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    few = (annotated(30, seed=1), annotated(30, seed=2, language="de"))
+    fields = ("asks.count", "asks.colour")
+    table = scored(annotated(20, seed=3), "capabilities", tmp_path, annotated=few, capabilities=fields, style="style",
+                   dim=64, ridge=2.0)  # fmt: skip
+    samples = [sample for config in few for sample in list_of(config)]
+    words, others = features_of(samples, 64)[:, :-1], features_of(list_of(annotated(20, seed=3)), 64)[:, :-1]
+    for field in ("count", "colour"):
+        known = [sample.meta["asks"][field] for sample in samples]
+        expected = linear_model.Ridge(alpha=2.0).fit(words, known).predict(others)
+        np.testing.assert_allclose(table[f"capabilities.{field}"].values, expected, atol=1e-8)
+    style = linear_model.RidgeClassifier(alpha=2.0).fit(words, [sample.meta["style"] for sample in samples])
+    assert table["capabilities.style"].values.tolist() == style.predict(others).tolist()
+
+
+def test_what_was_annotated_for_a_few_is_known_of_all(tmp_path: Path) -> None:
+    few = (annotated(150, seed=1), annotated(150, seed=1, style="short"), annotated(150, seed=1, language="de"))
+    config = {"annotated": few, "capabilities": ("asks.count", "asks.size"), "style": "style"}
+    samples = list_of(annotated(60, seed=2, language="de"))
+    table = scored(annotated(60, seed=2, language="de"), "capabilities", tmp_path, **config)
+    assert set(table["capabilities.style"].values) == {"chat-de"}
+    asked = [sample.meta["asks"]["size"] for sample in samples]
+    assert np.corrcoef(table["capabilities.size"].values, asked)[0, 1] > 0.8
+
+
+def test_a_sample_without_annotation_is_named(tmp_path: Path) -> None:
+    wanted = {"annotated": (Toy.Config(samples=3),), "style": "style"}
+    with pytest.raises(DataError, match=r"toy/0: 'asks.count' is None, not a score"):
+        scored(Toy.Config(samples=3), "capabilities", tmp_path, capabilities=("asks.count",), **wanted)
+    with pytest.raises(ValueError, match="must differ"):
+        Capabilities.Config(capabilities=("a.x", "b.x"), **wanted)
+
+
+def test_chance_is_fair_and_the_same_again() -> None:
+    table = numbers(x=np.arange(1000.0))
+    one, again, other = (select("random", table, 300, seed=seed) for seed in (1, 1, 2))
+    assert one == again != other
+    assert len(set(one)) == 300
+    assert abs(np.mean(one) - 499.5) < 50  # 3 standard deviations: 289 x sqrt(0.7 / 300)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import tomllib
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 
 import sensorium as sm
 import sensorium.recipe as recipes
+import sensorium.studies.study as studies
 from sensorium import config
 from sensorium.checks import check_names
 from sensorium.cli import app
@@ -26,7 +28,7 @@ from sensorium.pages.command import hoisted
 from sensorium.recipe import Recipe, find_recipe, recipe_names
 
 ROOT = Path(__file__).parents[1]
-ADDING, README = ROOT / "docs" / "adding-parts.md", ROOT / "README.md"
+ADDING, STUDIES, README = ROOT / "docs" / "adding-parts.md", ROOT / "docs" / "studies.md", ROOT / "README.md"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = ("model.tokenizer.samples=20", "stages.0.length=256", "stages.1.length=256", "stages.0.rows=1",
          "stages.1.rows=1", "stages.0.buffer=8", "stages.1.buffer=8")  # fmt: skip
@@ -54,15 +56,17 @@ def commands(page: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The example parts of docs/adding-parts.md by family, in files here and registered while this module runs."""
+    """The example parts of docs/adding-parts.md by family, in files here and registered while this module runs, as the
+    example of docs/studies.md is."""
     before = {family: set(part_names(family)) for family in part_families()}
     registered = {family: dict(members) for family, members in config._FAMILIES.items()}
-    functions = {name: recipes._RECIPES[name] for name in recipe_names()}
+    functions = {name: recipes.RECIPES[name] for name in recipe_names()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config, "_FAMILIES", registered)
-        patch.setattr(recipes, "_RECIPES", functions)
+        patch.setattr(recipes.RECIPES, "functions", functions)
+        patch.setattr(studies.STUDIES, "functions", {name: studies.STUDIES[name] for name in studies.STUDIES.names()})
         patch.chdir(tmp_path_factory.mktemp("docs"))
-        for name, text in files(ADDING).items():
+        for name, text in (files(ADDING) | files(STUDIES)).items():
             Path(name).write_text(text)
             if name.endswith(".py"):
                 load_parts(name)
@@ -165,6 +169,26 @@ def test_the_recipe_and_its_yaml(written: dict[str, str]) -> None:
     assert '"n": 9' in examined.stdout, examined.output
 
 
+# --- studies.md ---
+
+
+def test_the_study_is_run_by_its_own_command(written: dict[str, str]) -> None:
+    (words,) = [words for words in commands(STUDIES) if "connectors.py" in words]
+    few = ("stages.0.steps=1", "stages.1.steps=1", "evaluation.0.questions=2", "evaluation.0.captions=0")
+    fast = ("model.encoder.width=16", "model.backbone.depth=1", "evaluation.0.splits=[]")
+    result = CliRunner().invoke(app, [*words, *SMALL, *few, *fast, "--seeds", "2", "--quiet"])
+    assert result.exit_code == 0, result.output
+    assert "perceiver over mlp" in result.stdout
+    found = json.loads(Path(words[words.index("--out") + 1], "study.json").read_text())
+    assert [len(arm["values"]) for arm in found["arms"].values()] == [2, 2]
+
+
+def test_ours_are_listed() -> None:
+    listed = re.findall(r"^\| `([\w-]+)` \|", STUDIES.read_text().partition("## Ours")[2], re.MULTILINE)
+    names = studies.STUDIES.names()
+    assert sorted(listed) == [n for n in names if studies.STUDIES[n].__module__.startswith("sensorium.studies.")]
+
+
 # --- README.md and the other pages ---
 
 
@@ -193,6 +217,8 @@ def test_commands_can_be_typed(page: Path, written: dict[str, str]) -> None:
         given = command.make_context(words[0], list(rest)).params
         if given.get("recipe"):
             find_recipe(given["recipe"], *given["overrides"] or ())
+        if given.get("study"):
+            assert given["study"] in studies.STUDIES.names()
         if given.get("suite"):
             assert given["suite"] in part_names("suite")
     for name in re.findall(r"`sensorium ([a-z]+)", page.read_text()):
@@ -227,7 +253,7 @@ def test_make_knows_what_is_to_be_made(page: Path) -> None:
 def test_the_readme_lists_the_recipes() -> None:
     section = README.read_text().partition("## Recipes")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
-    ours = [name for name in recipe_names() if recipes._RECIPES[name].__module__.startswith("sensorium.recipes.")]
+    ours = [name for name in recipe_names() if recipes.RECIPES[name].__module__.startswith("sensorium.recipes.")]
     assert sorted(listed) == ours
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 
 import sensorium as sm
 from sensorium.data.source import Source
+from sensorium.evaluation.results import evaluation, merge, write_evaluation
 from sensorium.evaluation.suite import Case, Metric, Report, proportion
 from sensorium.pages import charts, formats
 from sensorium.pages.demo import run_demo
@@ -25,7 +26,7 @@ from sensorium.pages.html import Html, image, tag
 from sensorium.pages.inspect import make_layout, write_inspection
 from sensorium.pages.laid import chips
 from sensorium.pages.report import write_report
-from sensorium.pages.results import evaluation, gallery, merge, verdict, write_evaluation
+from sensorium.pages.results import gallery, verdict
 from sensorium.pages.run import read_log, read_run
 from sensorium.pages.survey import survey
 from sensorium.pages.terminal import half_blocks, metrics_table, show_examples

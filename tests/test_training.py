@@ -18,11 +18,11 @@ from toy import Toy, toy_model, toy_recipe
 
 from sensorium.connectors.linear import Linear
 from sensorium.data.batch import Batch, collate
-from sensorium.errors import DataError, TrainingError
+from sensorium.errors import CheckpointError, DataError, TrainingError
 from sensorium.model import PARTS, Model
 from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample, Text
-from sensorium.training.checkpoint import load_model
+from sensorium.training.checkpoint import load_model, weights_digest
 from sensorium.training.lanes import add_gradients, lanes
 from sensorium.training.manifest import made_from, made_with
 from sensorium.training.muon import Muon
@@ -336,6 +336,18 @@ def test_killed_and_resumed_it_is_the_same_run(tmp_path: Path) -> None:
     model = train(toy_recipe(*longer), tmp_path / "killed", resume=True, quiet=True)
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
     assert same_weights(model, wanted)
+
+
+def test_a_run_starts_with_the_weights_of_another(uninterrupted: tuple[Path, Model], tmp_path: Path) -> None:
+    folder, trained = uninterrupted
+    recipe = toy_recipe(f"start={folder}", "seed=8")
+    begun = train(recipe, tmp_path / "run", quiet=True, stop_after=0)
+    assert same_weights(begun, trained)
+    train(recipe, tmp_path / "run", quiet=True, resume=True)
+    manifest = json.loads((tmp_path / "run" / "model" / "manifest.json").read_text())
+    assert manifest["start"] == weights_digest(folder)
+    with pytest.raises(CheckpointError, match=r"another backbone .*set model\.backbone as in"):
+        train(recipe.override("model.backbone.depth=1"), tmp_path / "other", quiet=True)
 
 
 def test_dropout_too_is_resumed_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,39 @@ def curves(
     return tag("div", tag("h3", title), svg, _names(lines), class_="chart card")
 
 
+def intervals(
+    title: str, rows: Mapping[str, Metric], points: Mapping[str, Sequence[float]] | None = None, zero: bool = False
+) -> Html:
+    """A line for each of some means with its 95 % interval, all on one scale; `points` are what it is a mean of, and
+    `zero` draws where no difference lies."""
+    ends = [end for metric in rows.values() for end in metric.ci95] + [0.0] * zero
+    ends += [value for values in (points or {}).values() for value in values]
+    same = 0.5 * (min(ends) == max(ends))
+    ticks = _ticks(min(ends) - same, max(ends) + same)
+    left, width, room = 190, 620, 22
+
+    def place(value: float) -> str:
+        return f"{left + (width - left) * (value - ticks[0]) / (ticks[-1] - ticks[0]):.1f}"
+
+    bottom = TOP + room * len(rows)
+    drawn = []
+    for tick in ticks:
+        class_ = "axis" if zero and tick == 0 else "grid"
+        drawn.append(tag("line", x1=place(tick), x2=place(tick), y1=TOP, y2=bottom, class_=class_))
+        drawn.append(tag("text", formats.tick(tick), x=place(tick), y=bottom + 14, text_anchor="middle"))
+    for number, (name, metric) in enumerate(rows.items()):
+        y, (low, high) = TOP + room * (number + 0.5), metric.ci95
+        hint = tag("title", f"{name}: {metric.value:.4g}, 95 % interval {low:.4g} to {high:.4g}")
+        drawn.append(tag("text", name, x=left - 8, y=y + 3.5, text_anchor="end"))
+        drawn.append(tag("line", hint, x1=place(low), x2=place(high), y1=y, y2=y, style="stroke:var(--accent)"))
+        drawn += [
+            tag("circle", cx=place(v), cy=y, r=2, style="fill:var(--muted)") for v in (points or {}).get(name, ())
+        ]
+        drawn.append(tag("circle", hint, cx=place(metric.value), cy=y, r=4, style="fill:var(--accent)"))
+    svg = tag("svg", *drawn, viewBox=f"0 0 {width + 10} {bottom + 20}", role="img", aria_label=title)
+    return tag("div", tag("h3", title), svg, class_="chart card")
+
+
 def _names(lines: Mapping[str, Points]) -> Html:
     if len(lines) < 2:
         return Html()

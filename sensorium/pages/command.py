@@ -66,7 +66,7 @@ def hoisted(args: Iterable[str]) -> list[str]:
 
 def resuming(command: str | None, args: list[str]) -> str:
     """How to go on after an interruption, where that is possible."""
-    if command not in ("train", "demo"):
+    if command not in ("train", "demo", "reproduce"):
         return ""
     again = args + ["--resume"] * (command == "train" and "--resume" not in args)
     return f"; go on with: {shlex.join(['sensorium', *again])}"

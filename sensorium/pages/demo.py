@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
+from sensorium.evaluation.results import evaluation, merge, write_evaluation
 from sensorium.evaluation.suite import Report
 from sensorium.pages.examine import examine
 from sensorium.pages.report import write_report
-from sensorium.pages.results import evaluation, merge, write_evaluation
 from sensorium.pages.terminal import metrics_table, show_examples
 from sensorium.recipe import Recipe
 from sensorium.training.trainer import train

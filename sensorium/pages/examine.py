@@ -13,10 +13,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from sensorium.config import PartConfig, find_part, load_yaml, part_names
 from sensorium.errors import ConfigError
+from sensorium.evaluation.results import BLIND, evaluation, merge, write_evaluation
 from sensorium.evaluation.suite import Report, Suite
 from sensorium.model import Model
 from sensorium.pages.report import write_report
-from sensorium.pages.results import BLIND, evaluation, merge, write_evaluation
 from sensorium.pages.run import read_run
 from sensorium.pages.terminal import metrics_table
 from sensorium.recipe import Recipe

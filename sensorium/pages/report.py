@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from sensorium.evaluation.results import BLIND, merge
 from sensorium.evaluation.suite import Metric, Report
 from sensorium.model import PARTS
 from sensorium.pages import charts, formats
 from sensorium.pages.gallery import gallery_section
 from sensorium.pages.html import Html, page, section, table, tag, write_page
-from sensorium.pages.results import BLIND, CHANCE, guessing, merge, own, tally, verdict
+from sensorium.pages.results import CHANCE, guessing, own, tally, verdict
 from sensorium.pages.run import Run, read_log, read_run
 
 Metrics = Mapping[str, Metric]

@@ -14,9 +14,10 @@ from rich.text import Text
 
 from sensorium.data.images import open_picture
 from sensorium.errors import DataError
+from sensorium.evaluation.results import BLIND
 from sensorium.evaluation.suite import Case, Metric, Report
 from sensorium.pages import formats
-from sensorium.pages.results import BLIND, gallery, graded, guessing, own, tally, verdict
+from sensorium.pages.results import gallery, graded, guessing, own, tally, verdict
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,10 @@ def find_model(folder: Path) -> Path:
 def stage_folder(run: Path, stage: str) -> Path:
     """Where a run keeps the last model of a stage that a later one reads."""
     return run / "stages" / stage
+def weights_digest(folder: Path) -> str:
+    """A hash of all files of a checkpoint, from its manifest; a `CheckpointError` if it is none."""
+    files = json.loads((find_model(folder) / MANIFEST).read_text())["files"]
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def newest_checkpoint(run: Path) -> Path | None:

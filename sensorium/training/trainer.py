@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,9 +39,9 @@ def train(
     latest = open_run(recipe, out, resume)
     if resume and (out / "model").is_dir():
         return checkpoint.load_model(out / "model")
-    data = made_from(recipe)  # before the first step: missing folders of later stages are found now
+    data = made_of(recipe)  # before the first step: missing folders of later stages are found now
     torch.manual_seed(recipe.seed)
-    model = checkpoint.load_model(latest) if latest else compose(recipe.model)
+    model = checkpoint.load_model(latest) if latest else begin(recipe)
     state = json.loads((latest / checkpoint.STATE).read_text()) if latest else {"stage": 0, "step": 0, "total_step": 0}
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if not latest:
@@ -60,6 +61,25 @@ def train(
             state = {"stage": number + 1, "step": 0, "total_step": state["total_step"]}
     checkpoint.save_model(model, out / "model", data)
     return model.eval()
+
+
+def made_of(recipe: Recipe) -> dict[str, Any]:
+    """What a run's manifests say of what it is made from: its data, and the weights it starts with."""
+    start = {} if recipe.start is None else {"start": checkpoint.weights_digest(recipe.start)}
+    return made_from(recipe) | start
+
+
+def begin(recipe: Recipe) -> Model:
+    """The model before the first step: a new one, or the one that the recipe starts with; a `CheckpointError` if that
+    has another config."""
+    if recipe.start is None:
+        return compose(recipe.model)
+    model = checkpoint.load_model(recipe.start)
+    for key in type(recipe.model).model_fields:
+        if getattr(model.config, key) != getattr(recipe.model.resolved(), key):
+            fix = f"set model.{key} as in its config.json, or start with another model"
+            raise CheckpointError(f"{recipe.start}: is a model with another {key} than the recipe's; {fix}")
+    return model
 
 
 def open_run(recipe: Recipe, out: Path, resume: bool) -> Path | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 from pydantic import Field, model_validator
 
@@ -31,8 +32,9 @@ class FactorWorld(Source, name="factorworld"):
 
     Sample `i` of a seed and a split is the same in every process and on every machine. The scene does not depend on
     the style, the language or the questions, so captions and chats of the same index are about the same picture.
-    `Sample.meta` holds {"scene": Scene, "questions": [{"type", "question", "answer", "choices"}, ...]}, and for
-    documents also {"scenes": tuple of Scene, "changes": tuple of Change}.
+    `Sample.meta` holds {"scene": Scene, "questions": [{"type", "question", "answer", "choices"}, ...]}, also for
+    captions and chats {"asks": how many questions of each type, "style": such as "chat-en"}, for documents {"scenes":
+    tuple of Scene, "changes": tuple of Change}.
     """
 
     class Config(Source.Config):
@@ -113,7 +115,9 @@ class FactorWorld(Source, name="factorworld"):
         sample = chat([SceneView(scene, config.size)], pairs, id=name, source="factorworld")
         if config.regions:
             sample = self._with_regions(sample, scene)
-        sample.meta.update(scene=scene, questions=[turn.to_dict() for turn in turns])
+        asks = dict.fromkeys(get_args(Question), 0) | Counter(turn.type for turn in turns)
+        style = f"{config.style}-{config.language}"
+        sample.meta.update(scene=scene, questions=[turn.to_dict() for turn in turns], asks=asks, style=style)
         return sample
 
     def _with_regions(self, sample: Sample, scene: Scene) -> Sample:

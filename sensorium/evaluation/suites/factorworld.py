@@ -23,8 +23,8 @@ class FactorWorldSuite(Suite, name="factorworld"):
     """Every question is asked by itself about a picture of a held-out split; an answer counts if it is the very word.
 
     Metrics: `accuracy` (all questions of unseen scenes), `accuracy/<type>`, `accuracy/<other split>`,
-    `caption/precision` and `caption/recall` (objects by colour and shape, over all captions), `chance` (guessing
-    among the possible answers of each question).
+    `chance` (guessing among the possible answers of each question); of objects by colour and shape, over all captions,
+    `caption/precision`, `caption/recall` and their harmonic mean `caption/f1`.
     """
 
     class Config(Suite.Config):
@@ -32,7 +32,7 @@ class FactorWorldSuite(Suite, name="factorworld"):
             description="a factorworld source in chat style; split, style and seed are set here"
         )
         questions: int = Field(
-            default=1200, ge=1, description="questions about unseen scenes; each other split gets a third"
+            default=1200, ge=0, description="questions about unseen scenes; each other split gets a third"
         )
         captions: int = Field(default=150, ge=0, description="pictures to describe")
         splits: tuple[Split, ...] = ("unseen-combinations", "more-objects", "unseen-backgrounds")
@@ -41,9 +41,13 @@ class FactorWorldSuite(Suite, name="factorworld"):
     config: Config
 
     def run(self, model: Any, blind: bool = False, progress: Progress | None = None) -> Report:
-        metrics: dict[str, Metric] = {}
+        metrics, cases = self._answers(model, blind, progress) if self.config.questions else ({}, [])
+        captions, hits = self._describe(model, blind, progress) if self.config.captions else ([], {})
+        return Report("factorworld", metrics | hits, cases + captions)
+
+    def _answers(self, model: Any, blind: bool, progress: Progress | None) -> tuple[dict[str, Metric], list[Case]]:
         cases = self._ask(model, "unseen-scenes", self.config.questions, blind, progress)
-        metrics["accuracy"] = _share(cases)
+        metrics = {"accuracy": _share(cases)}
         for kind in sorted({case.kind for case in cases}):
             metrics[f"accuracy/{kind}"] = _share([case for case in cases if case.kind == kind])
         metrics["chance"] = Metric(*_chance(cases))
@@ -51,8 +55,7 @@ class FactorWorldSuite(Suite, name="factorworld"):
             others = self._ask(model, split, self.config.questions // 3, blind, progress)
             metrics[f"accuracy/{split}"] = _share(others)
             cases += others
-        captions, hits = self._describe(model, blind, progress)
-        return Report("factorworld", metrics | hits, cases + captions)
+        return metrics, cases
 
     def _source(self, split: str, style: str) -> Any:
         return self.config.world.override(f"split={split}", f"style={style}", f"seed={self.config.seed}").build()
@@ -77,12 +80,13 @@ class FactorWorldSuite(Suite, name="factorworld"):
         texts = generate(model, shown, max_tokens=100, on_done=_told(progress, "captions", len(samples)))
         language = source.config.language
         hits = [caption_hits(text, s.meta["scene"], language) for text, s in zip(texts, samples, strict=True)]
-        right, named, present = (sum(column) for column in zip(*hits, strict=True)) if hits else (0, 0, 0)
+        right, named, present = (sum(column) for column in zip(*hits, strict=True))
         cases = [
             Case(prompt, _text(sample, -2), text, _text(sample, -1), "caption")
             for prompt, sample, text in zip(prompts, samples, texts, strict=True)
         ]
-        return cases, {"caption/precision": proportion(right, named), "caption/recall": proportion(right, present)}
+        found = {"precision": named, "recall": present, "f1": round((named + present) / 2)}
+        return cases, {f"caption/{name}": proportion(right, n) for name, n in found.items()}
 
 
 def questions(sample: Sample) -> Iterator[Case]:
