@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -17,8 +15,9 @@ import torch
 from toy import toy_model, toy_recipe
 
 from sensorium.data.batch import Batch
-from sensorium.data.loader import Loader, Rank, Reading, Stream
+from sensorium.data.loader import Loader, Rank
 from sensorium.data.quarantine import Quarantine
+from sensorium.data.stream import Reading, Stream
 from sensorium.errors import DataError
 from sensorium.training.stage_run import reading
 from sensorium.training.trainer import train
@@ -169,14 +168,18 @@ def test_ranks_that_do_not_divide_the_rows() -> None:
         Loader(toy_reading("stages.0.rows=4"), 1, rank=Rank(0, 3))
 
 
-def test_a_worker_that_dies_is_an_error_and_not_a_hang() -> None:
-    loader = Loader(toy_reading("stages.0.rows=2"), 1, workers=1)
-    loader.next_step()
-    worker = loader._reader.workers[0]  # type: ignore[union-attr]
-    os.kill(worker.process.pid, signal.SIGKILL)
-    with pytest.raises(DataError, match=r"a worker of the loader died \(exit code -9"):
-        rows_of(loader, 50)
-    loader.close()
+def test_a_sample_that_went_while_the_run_was_stopped_is_refused(tmp_path: Path) -> None:
+    before = Loader(toy_reading("stages.0.rows=1"), 1)
+    before.next_step()
+    state = before.state()
+    gone = state["0"]["waiting"][1]
+    after = toy_reading("stages.0.rows=1", f"stages.0.data.0.source.broken=[{gone}]")
+    loader = Loader(after, 1, Quarantine(tmp_path / "q.jsonl", 9))
+    loader.restore(state)
+    ((read,),) = rows_of(loader, 1)
+    (line,) = (tmp_path / "q.jsonl").read_text().splitlines()
+    assert (json.loads(line)["index"], json.loads(line)["pack"]) == (gone, 2)
+    assert read[0] == f"0:{state['0']['waiting'][3]}"
 
 
 def test_an_error_of_a_worker_is_told_here() -> None:
