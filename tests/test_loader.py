@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import time
+import tracemalloc
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -202,3 +205,37 @@ def test_a_worker_waits_when_nobody_reads() -> None:
 def test_training_with_workers_is_training(tmp_path: Path) -> None:
     models = [train(toy_recipe(), tmp_path / str(n), quiet=True, workers=n).state_dict() for n in (0, 2)]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+
+
+def test_what_a_tokenizer_remembers_is_bounded() -> None:
+    """A worker that read a million unlike texts once kept 65 536 of them, whatever their length."""
+    tokenizer = toy_model().layout.tokenizer
+    tracemalloc.start()
+    for number in range(200):
+        tokenizer.encode(f"{number} many words " * 200)
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 1e6
+    again = tokenizer.encode("what colour is it?")
+    assert tokenizer.encode("what colour is it?") is again
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_scale_reads_the_same_rows_from_nine_tenths_on(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "benchmarks" / "scale.py"
+    command = [
+        sys.executable,
+        script,
+        "--shards",
+        "3",
+        "--each",
+        "4000",
+        "--rounds",
+        "1",
+        "--json",
+        tmp_path / "r.json",
+    ]
+    subprocess.run(command, check=False, timeout=600)
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["same_rows"]
+    assert found["restored_at"] >= 10_800
