@@ -25,9 +25,10 @@ import torch
 import transformers
 from PIL import Image as PILImage
 
-from sensorium.data.loader import Loader, Reading
+from sensorium.data.loader import Loader
 from sensorium.data.share import Share
 from sensorium.data.sources.factorworld import FactorWorld
+from sensorium.data.stream import Reading
 from sensorium.model import ModelConfig
 from sensorium.recipe import find_recipe
 

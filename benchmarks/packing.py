@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
-from sensorium.data.loader import Reading
 from sensorium.data.packing import Packing
 from sensorium.data.share import Share
+from sensorium.data.stream import Reading
 from sensorium.model import ModelConfig
 from sensorium.recipe import find_recipe
 

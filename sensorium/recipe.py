@@ -20,7 +20,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from sensorium.config import Config, load_yaml
+from sensorium.config import Config, load_yaml, nearest
 from sensorium.data.folder import ENVIRONMENT, Address, rooted
 from sensorium.evaluation.suite import Suite
 from sensorium.model import ModelConfig

@@ -8,9 +8,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from sensorium.config import Config, nearest
-from sensorium.data.loader import Balance
 from sensorium.data.packing import Packing
 from sensorium.data.share import Share
+from sensorium.data.stream import Balance
 from sensorium.edits.edit import Edit
 from sensorium.model import PARTS
 from sensorium.objectives.objective import Objective

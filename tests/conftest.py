@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 
 import pytest
+
+multiprocessing.set_forkserver_preload(["pytest", "torch", "sensorium.model"])  # so that workers begin in no time
 
 
 @pytest.fixture(scope="session", autouse=True)

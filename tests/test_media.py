@@ -23,6 +23,7 @@ from toy import png, toy_model
 import sensorium as sm
 from sensorium.assembly.assembly import TileTokens
 from sensorium.assembly.tiles import Tiles
+from sensorium.data import video as video_module
 from sensorium.data.audio import loudness, probe_audio, read_audio, resample
 from sensorium.data.frames import open_all
 from sensorium.data.images import MAX_ASPECT, open_picture, picture_size
@@ -111,6 +112,54 @@ def test_frames_are_those_that_decoding_everything_shows(container: str, codec: 
     assert np.array_equal(np.asarray(frames[17].open()), every[17]), "one by itself"
 
 
+def remuxed(data: bytes, container: str = "mp4", cut: int = 0, slower: bool = False, **options: str) -> bytes:
+    """The same packets, the first `cut` frames of which an edit hides; `slower` makes each frame last longer."""
+    buffer = io.BytesIO()
+    options |= {"avoid_negative_ts": "disabled"}
+    with av.open(io.BytesIO(data)) as given, av.open(buffer, "w", format=container, options=options) as opened:
+        stream = opened.add_stream_from_template(given.streams.video[0])
+        frame = int(1 / (given.streams.video[0].time_base or 1) / 10)
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                places = ((packet.pts or 0) // frame - cut, packet.dts // frame - cut)
+                packet.pts, packet.dts = (frame * n + (frame * n * n // 8 if slower and n > 0 else 0) for n in places)
+                packet.stream = stream
+                opened.mux(packet)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("codec", "change", "tabled"),
+    [
+        ("libx264", {}, True),
+        ("libx264", {"slower": True}, True),
+        ("libx264", {"cut": 5}, True),  # the cut frames are decoded for others and not seen
+        ("libx264", {"cut": 11, "slower": True, "container": "mov"}, False),  # some of them are not even read
+        ("mpeg4", {"slower": True}, True),
+        ("mpeg4", {"container": "mov"}, True),
+        ("libx264", {"movflags": "frag_keyframe+empty_moov"}, False),
+    ],
+)
+def test_times_from_tables_are_those_of_the_packets(
+    codec: str, change: dict[str, Any], tabled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = remuxed(video(codec=codec, g="7"), **change)
+    clip, found = probe(data), []
+    asked = video_module.tabled_times
+    monkeypatch.setattr(video_module, "tabled_times", lambda *given: found.append(asked(*given)))
+    slow = probe(data)
+    assert (found[0] is not None) == tabled
+    assert np.array_equal(clip.pts, slow.pts)
+    assert np.array_equal(clip.keys, slow.keys)
+    assert (clip.length, clip.size) == (slow.length, slow.size)
+    assert clip.frames == 30 - change.get("cut", 0)
+    with av.open(io.BytesIO(data)) as opened:
+        every = [np.asarray(frame.to_image()) for frame in opened.decode(video=0)]
+    frames = [clip.at((int(at) - int(clip.pts[0])) * clip.unit) for at in clip.pts]
+    shown = open_all([Image(frame) for frame in frames], "clip")
+    assert all(np.array_equal(np.asarray(one), other) for one, other in zip(shown, every, strict=True))
+
+
 def test_the_middles_of_equal_parts() -> None:
     data = video(qmin="1", qmax="2")
     assert numbers(frame.open() for frame in video_frames(Video(data, frames=5))) == [3, 9, 15, 21, 27]
@@ -173,7 +222,7 @@ def test_a_model_of_pictures_reads_a_video(tmp_path: Path) -> None:
         shown = [row.tiles[span.cut.plan.tiles * place].mean() for place, span in enumerate(laid.spans)]
         assert shown == sorted(shown), "in order"
         assert len(row.tiles) == laid.tiles == row.media.sum() // 4
-    assert store.reads <= 4, "for its packets, its first frame, and all that are read"
+    assert store.reads == 1, "to lay it out: what reads the row is a copy"
     half = truncate(laid, laid.spans[1].start + 1)
     assert (len(half.spans), half.supervised.any()) == (1, False), "what is said of a cut video is gone with it"
     assert isinstance(model.generate([Video(store, frames=2), "what?"], max_tokens=2), str)

@@ -12,7 +12,8 @@ import torch
 
 from sensorium.atomic import write_file
 from sensorium.data.batch import Batch, collate
-from sensorium.data.loader import Loader, Rank, Reading
+from sensorium.data.loader import Loader, Rank
+from sensorium.data.stream import Reading
 from sensorium.errors import DataError
 from sensorium.laid_out import LaidOut
 from sensorium.layout import Layout

@@ -83,7 +83,7 @@ class Stored:
     @property
     def title(self) -> str:
         """The last part of the file's path."""
-        return PurePosixPath(str(self.file)).name
+        return self.file.name if isinstance(self.file, Path) else PurePosixPath(self.file).name
 
     @property
     def size(self) -> tuple[int, int]:

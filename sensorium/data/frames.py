@@ -62,13 +62,6 @@ def read_frames(frames: Sequence[Frame]) -> Iterator[PILImage.Image]:
             yield picture
 
 
-def first_size(source: MediaSource, name: str, pts: int) -> tuple[int, int]:
-    """(width, height) of the frame of time `pts`, the first; it is decoded, since not all headers say which way is
-    up."""
-    with reading(source, name), _Decoder(source, name) as decoder:
-        return decoder.read(pts, pts).size
-
-
 class _Decoder:
     """Decodes forward through one video, and begins again at a keyframe where that is needed or shorter."""
 
@@ -121,10 +114,22 @@ class _Decoder:
     def _decode(self) -> Iterator[Any]:
         for packet in packets(self.container, self.stream, self.name):
             for frame in packet.decode():
-                if frame.is_corrupt:
-                    raise DataError(f"{self.name}: a frame is damaged; remove the video")
+                refuse_corrupt(frame, self.name)
                 if frame.pts is not None:
                     yield frame
+
+
+def refuse_corrupt(frame: Any, name: str) -> None:
+    """A `DataError` for a frame that libav has made up in part."""
+    if frame.is_corrupt:
+        raise DataError(f"{name}: a frame is damaged; remove the video")
+
+
+def upright_size(frame: Any) -> tuple[int, int]:
+    """(width, height) of a frame as it is shown."""
+    if frame.rotation % 90:
+        return _upright(frame).size
+    return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
 
 
 def _upright(frame: Any) -> PILImage.Image:

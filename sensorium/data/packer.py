@@ -74,13 +74,17 @@ class Packer:
 
     def _fill(self) -> None:
         while len(self.waiting) < self.buffer and (key := self.mixture.next_key()) is not None:
-            try:
-                laid = self.lay(key)
-            except DataError as error:
-                self.refuse(Refusal(type(self.mixture.sources[key.source]).__name__, {"index": key.index}, str(error)))
-                continue
-            self.mixture.told(key, len(laid))
-            self.waiting.append((key, laid))
+            if laid := self._laid(key):
+                self.mixture.told(key, len(laid))
+                self.waiting.append((key, laid))
+
+    def _laid(self, key: Key) -> LaidOut | None:
+        """The sample, or None if it was refused."""
+        try:
+            return self.lay(key)
+        except DataError as error:
+            self.refuse(Refusal(type(self.mixture.sources[key.source]).__name__, {"index": key.index}, str(error)))
+            return None
 
     def lay(self, key: Key) -> LaidOut:
         sample = self.mixture.read(key)
@@ -105,4 +109,4 @@ class Packer:
         self.mixture.restore(state)
         numbers = iter(state["waiting"])
         keys = [Key(source, index) for source, index in zip(numbers, numbers, strict=True)]
-        self.waiting = [(key, self.lay(key)) for key in keys]
+        self.waiting = [(key, laid) for key in keys if (laid := self._laid(key))]  # files may have changed or gone

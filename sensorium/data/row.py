@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,11 +61,13 @@ def lay_row(
     length: int,
     on_bad: Callable[[LaidOut, DataError], None] | None = None,
     isolated: bool = True,
+    around: Callable[[int], AbstractContextManager[None]] = nullcontext,
 ) -> Row:
     """Decode the pictures of a row's samples, and place all in a sequence of `length` tokens.
 
     A sample with a picture that cannot be decoded is told to `on_bad` and left out; without `on_bad` it is an error.
-    Samples that are not `isolated` follow each other as if they were one.
+    Samples that are not `isolated` follow each other as if they were one. The pictures of sample `i` of the row are
+    decoded in the context `around(i)`.
     """
     ids = np.full(length, layout.tokenizer.pad_id, dtype=np.int64)
     supervised, media = np.zeros(length, dtype=bool), np.zeros(length, dtype=bool)
@@ -74,7 +77,7 @@ def lay_row(
     tile_positions: list[int] = []
     pictures: list[Standing] = []
     regions: list[Placed] = []
-    readable = _decode(row, layout, on_bad)
+    readable = _decode(row, layout, on_bad, around)
     start = 0
     for number, (laid, cut) in enumerate(readable, 1):
         end = start + len(laid)
@@ -105,14 +108,18 @@ def _regions(span: MediaSpan, layout: Layout, first: int) -> list[Placed]:
 
 
 def _decode(
-    row: Sequence[LaidOut], layout: Layout, on_bad: Callable[[LaidOut, DataError], None] | None
+    row: Sequence[LaidOut],
+    layout: Layout,
+    on_bad: Callable[[LaidOut, DataError], None] | None,
+    around: Callable[[int], AbstractContextManager[None]],
 ) -> list[tuple[LaidOut, list[np.ndarray]]]:
     """The samples of a row that can be read, each with the tiles of each of its pictures."""
     readable = []
-    for laid in row:
+    for place, laid in enumerate(row):
         pictures = open_all([span.image for span in laid.spans], laid.sample.name)
         try:
-            cut = [layout.tiling.cut(one, span.cut.plan) for one, span in zip(pictures, laid.spans, strict=True)]
+            with around(place):
+                cut = [layout.tiling.cut(one, span.cut.plan) for one, span in zip(pictures, laid.spans, strict=True)]
         except DataError as error:
             if on_bad is None:
                 raise

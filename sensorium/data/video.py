@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from fractions import Fraction
+from itertools import chain
 from math import ceil
+from typing import Any
 
 import numpy as np
 
-from sensorium.data.frames import Frame, first_size, open_video
+from sensorium.data.frames import Frame, refuse_corrupt, upright_size
 from sensorium.data.images import check_size
-from sensorium.data.libav import packets
-from sensorium.data.media import reading, where
+from sensorium.data.libav import open_stream, packets
+from sensorium.data.media import open_bytes, reading, where
+from sensorium.data.mp4 import Times, tabled_times
 from sensorium.errors import DataError
 from sensorium.sample import MediaSource, Video
 
@@ -76,19 +80,52 @@ def video_frames(video: Video, name: str = "video") -> list[Frame]:
 
 
 def probe(source: MediaSource, name: str = "video") -> Clip:
-    """What is in a video file, from all of its packets; only the first frame is decoded, since no header says which
-    way is up in every container. A `DataError` if there is no such frame."""
-    with reading(source, name), open_video(source, name) as (container, stream):
-        every = [(p.pts, p.is_keyframe, p.duration) for p in packets(container, stream, name) if p.size]
-        known = [packet for packet in every if packet[0] is not None]
-        if not known or len(known) < len(every):
-            found = f"{len(every)} frames, {len(every) - len(known)} of them without a time"
-            raise DataError(f"{name}: {where(source)} has {found}; re-encode it as mp4 or webm, or remove it")
-        pts = np.unique([at for at, _, _ in known])
-        keys = np.unique([at for at, key, _ in known if key] or pts[:1])
-        unit, last = stream.time_base, max(known)[2] or 0
+    """What is in a video file: the times of its frames from the tables of an MP4 file or else from all packets, and its
+    size from the first frame, for no header says which way is up in every container. A `DataError` if there is no such
+    frame."""
+    label = f"{name}: {where(source)}"
+    with reading(source, name), open_bytes(source, name) as file, open_stream(file, "video", label) as (opened, stream):
+        scan = packets(opened, stream, name)
+        size, first, begun = _first_frame(scan, label)
+        times = tabled_times(file, stream, int(begun.pts[0]))
+        if times is None or not times.begin_like(begun):
+            times = _joined(begun, _times(_numbers(scan, label)))
+        pts, place = np.unique(times.pts[~times.unseen], return_index=True)
+        if not len(pts) or pts[0] != first:
+            raise DataError(f"{label} does not begin with the frame that it announces; re-encode or remove it")
+        unit, last = stream.time_base, int(times.durations[~times.unseen][place[-1]])
+        keys = np.unique(times.pts[times.keys])
         spacing = int(np.median(np.diff(pts))) if len(pts) > 1 else round(1 / (stream.average_rate or 1) / unit)
         length = int(pts[-1]) - int(pts[0]) + (last if last > 0 else max(1, spacing))
-    size = first_size(source, name, int(pts[0]))
-    check_size(size, f"{name}: {where(source)}")
-    return Clip(source, name, size, pts, keys, length, unit)
+    check_size(size, label)
+    return Clip(source, name, size, pts, keys if len(keys) else pts[:1], length, unit)
+
+
+def _first_frame(scan: Iterator[Any], label: str) -> tuple[tuple[int, int], int, Times]:
+    """The size of the first frame and the time of it, and the times of the packets that it took."""
+    begun: list[tuple[int, ...]] = []
+    for packet in scan:
+        begun += _numbers([packet], label)
+        for frame in packet.decode():
+            refuse_corrupt(frame, label)
+            if frame.pts is not None:
+                return upright_size(frame), frame.pts, _times(begun)
+    raise DataError(f"{label} has no frame that can be decoded; re-encode it as mp4 or webm, or remove it")
+
+
+def _numbers(scan: Iterable[Any], label: str) -> Iterator[tuple[int, ...]]:
+    """What `Times` has of each packet. A `DataError` for one without a time."""
+    for packet in scan:
+        if packet.size and packet.pts is None:
+            raise DataError(f"{label} has frames without a time; re-encode it as mp4 or webm, or remove it")
+        if packet.size:
+            yield packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard
+
+
+def _times(numbers: Iterable[tuple[int, ...]]) -> Times:
+    table = np.fromiter(chain.from_iterable(numbers), np.int64).reshape(-1, 4)
+    return Times(table[:, 0], table[:, 1], table[:, 2] > 0, table[:, 3] > 0)
+
+
+def _joined(first: Times, second: Times) -> Times:
+    return Times(*(np.concatenate([getattr(one, f.name) for one in (first, second)]) for f in fields(Times)))

@@ -12,6 +12,10 @@ from tokenizers import Tokenizer as RustTokenizer
 from sensorium.config import Part, PartConfig
 
 FILE = "tokenizer.json"
+SHORT = 100
+"""Characters of a text whose ids are remembered: questions and short answers come again, longer texts hardly do."""
+KEPT = 4_096
+"""Texts that are remembered, a few MB in each process that reads."""
 
 
 class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
@@ -26,8 +30,8 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
         self.plain = RustTokenizer.from_str(rust.to_str())
         self.plain.encode_special_tokens = True
         self.pad_id = self.id_of(pad_token)
-        self.encode = lru_cache(maxsize=65_536)(self._encode)
-        self.markers = lru_cache(maxsize=1_024)(self._markers)
+        self._known = lru_cache(KEPT)(self._ids)
+        self.markers = lru_cache(KEPT)(self._markers)
 
     def __reduce__(self) -> Any:
         """Worker processes get what it is made of; the caches stay."""
@@ -57,8 +61,11 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
             raise ValueError(f"the tokenizer has no token {token!r}")
         return found
 
-    def _encode(self, text: str) -> tuple[int, ...]:
+    def encode(self, text: str) -> tuple[int, ...]:
         """Plain text to ids."""
+        return self._known(text) if len(text) <= SHORT else self._ids(text)
+
+    def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.plain.encode(text, add_special_tokens=False).ids)
 
     def _markers(self, text: str) -> tuple[int, ...]:

@@ -106,6 +106,8 @@ def find_model(folder: Path) -> Path:
 def stage_folder(run: Path, stage: str) -> Path:
     """Where a run keeps the last model of a stage that a later one reads."""
     return run / "stages" / stage
+
+
 def weights_digest(folder: Path) -> str:
     """A hash of all files of a checkpoint, from its manifest; a `CheckpointError` if it is none."""
     files = json.loads((find_model(folder) / MANIFEST).read_text())["files"]

@@ -18,10 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sensorium.data.batch import Batch
-from sensorium.data.loader import Loader, Reading
+from sensorium.data.loader import Loader
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.share import Share
 from sensorium.data.source import Source
+from sensorium.data.stream import Reading
 from sensorium.encoders.cache import cached_features
 from sensorium.errors import CheckpointError, DataError, TrainingError
 from sensorium.layout import Layout
