@@ -18,7 +18,9 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
+# Ray is large and slow to begin, so only the slow tests want it.
 test-slow: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
 	$(BIN)/python -m pytest -m slow
 
 stamps-parts: install

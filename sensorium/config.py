@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -36,6 +37,8 @@ from sensorium.errors import ConfigError
 _FAMILIES: dict[str, dict[str, type[PartConfig]]] = {}
 _PACKAGES: dict[str, str] = {}
 _SCHEMAS_BEGUN: set[str] = set()
+_FILES: dict[str, str] = {}
+"""The files of `load_parts`, by the names that their modules have."""
 ENTRY_POINTS = "sensorium.parts"
 
 
@@ -48,7 +51,28 @@ def nearest(word: object, known: Iterable[str]) -> str:
     )
 
 
-class Config(BaseModel):
+class _Portable:
+    """What goes to other processes whole: an object of a class from a file of `load_parts` says so when it is pickled,
+    for its module cannot be imported where that file has not been loaded."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        made: Any = super().__reduce_ex__(protocol)
+        kind = type(self)
+        file = _FILES.get(kind.__module__)
+        if file is None or made[0].__name__ != "__newobj__":  # made in a way of its own
+            return made
+        return _of_file, (file, kind.__module__, kind.__qualname__, *made[1][1:]), *made[2:]
+
+
+def _of_file(file: str, module: str, name: str, *arguments: Any) -> Any:
+    """A new object of a class that a file of parts declares, before its state is set."""
+    if module not in sys.modules:
+        load_parts(file)
+    kind = attrgetter(name)(sys.modules[module])
+    return kind.__new__(kind, *arguments)
+
+
+class Config(_Portable, BaseModel):
     """Base of every config: frozen, and strict about keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, arbitrary_types_allowed=True)
@@ -191,7 +215,7 @@ class PartConfig(Config):
         return schema
 
 
-class Part:
+class Part(_Portable):
     """A swappable thing. Declare a family with `class Connector(Part, family="connector", package=...)` and a member
     with `class MLP(Connector, name="mlp")`; the member's nested `Config` builds it."""
 
@@ -242,6 +266,7 @@ def load_parts(path: str | Path) -> None:
     if spec is None or spec.loader is None:
         raise ConfigError(f"--parts {path}: not a Python file; give one that ends in .py")
     module = importlib.util.module_from_spec(spec)
+    _FILES[spec.name] = str(path.resolve())
     sys.modules[spec.name] = module  # pydantic looks a module's names up there to read annotations
     try:
         spec.loader.exec_module(module)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -135,17 +134,6 @@ def test_other_data_or_settings_are_other_columns(tmp_path: Path) -> None:
 def test_too_many_bad_samples_end_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="3 bad samples, more than the limit of 2"):
         score([SOURCE], Lengths.Config(), tmp_path, max_bad=2)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="pip install 'sensorium[ray]'")
-def test_ray_writes_the_same(tmp_path: Path) -> None:
-    """With a part of the library, which Ray's workers can import."""
-    from sensorium.curation.scorers.text_quality import TextQuality
-
-    source = FactorWorld.Config(style="short", scenes=40)
-    score([source], TextQuality.Config(), tmp_path / "here", chunk=8)
-    score([source], TextQuality.Config(), tmp_path / "ray", chunk=8, ray=2)
-    assert same(read_table(tmp_path / "here", [source]), read_table(tmp_path / "ray", [source]))
 
 
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:

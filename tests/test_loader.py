@@ -17,11 +17,13 @@ import pytest
 import torch
 from toy import toy_model, toy_recipe
 
+from sensorium.config import load_parts
 from sensorium.data.batch import Batch
 from sensorium.data.loader import Loader, Rank
 from sensorium.data.quarantine import Quarantine
 from sensorium.data.stream import Reading, Stream
 from sensorium.errors import DataError
+from sensorium.model import compose
 from sensorium.training.stage_run import reading
 from sensorium.training.trainer import train
 
@@ -203,6 +205,32 @@ def test_a_worker_waits_when_nobody_reads() -> None:
     assert worker.waiting.qsize() <= 2
     loader.close()
     assert not worker.process.is_alive()
+
+
+OWN = """
+from toy import Toy
+
+from sensorium.data.tilings.grid import Grid
+
+
+class MySource(Toy, name="my-source"):
+    pass
+
+
+class MyTiling(Grid, name="my-tiling"):
+    pass
+"""
+
+
+def test_workers_know_the_parts_of_a_file(tmp_path: Path) -> None:
+    """The source as a config and the tiling as it is, in a process where nobody has loaded the file."""
+    (tmp_path / "own_parts.py").write_text(OWN)
+    load_parts(tmp_path / "own_parts.py")
+    own = toy_recipe("stages.0.data.0.source=my-source", "model.tiling=my-tiling")
+    whole = reading(own, 0, compose(own.model).layout)
+    here, there = Loader(whole, 2), Loader(whole, 2, workers=1)
+    assert same(here.next_step(), there.next_step())
+    there.close()
 
 
 def test_training_with_workers_is_training(tmp_path: Path) -> None:

@@ -38,6 +38,12 @@ class About:
     chunk: int
 
 
+def key_of(source: Source.Config, scorer: Scorer.Config) -> tuple[str, str]:
+    """What says which samples there are, and what says which values they have."""
+    who = identity(source)
+    return who, hashlib.sha256(f"{who}/{scorer.digest}".encode()).hexdigest()[:16]
+
+
 class Columns:
     """One scorer's columns for one source."""
 
@@ -48,8 +54,7 @@ class Columns:
     @classmethod
     def of(cls, out: Path, source: Source.Config, scorer: Scorer.Config, chunk: int) -> Columns:
         """The columns in `out`, begun if they are not there; those that are begun keep the chunks they have."""
-        who = identity(source)
-        key = hashlib.sha256(f"{who}/{scorer.digest}".encode()).hexdigest()[:16]
+        who, key = key_of(source, scorer)
         folder = out / f"{scorer.name}-{key}"
         if (folder / ABOUT).is_file():
             return cls.at(folder)

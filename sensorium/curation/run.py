@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from sensorium.assets import need
 from sensorium.atomic import write_folder
 from sensorium.curation.columns import Columns
+from sensorium.curation.on_ray import Workers
 from sensorium.curation.step import Scorer, Value
 from sensorium.data.quarantine import too_many
 from sensorium.data.source import Source
@@ -84,14 +84,14 @@ def score(
     line in `quarantine.jsonl`; beyond `max_bad` of them a `DataError` ends the run.
     """
     written = []
-    for number, source in enumerate(sources):
-        columns = Columns.of(out, source, scorer, chunk)
-        if missing := columns.missing():
-            work = Work(source, scorer, columns.folder, fitted(scorer, out))
-            results = _on_ray(work, missing, ray) if ray else map(work, missing)
-            label = f"{scorer.name} {number + 1}/{len(sources)}"
-            _follow(columns, missing, results, max_bad, progress and partial(progress, label))
-        written.append(columns)
+    with Workers(ray) if ray else nullcontext(map) as run:
+        for number, source in enumerate(sources):
+            columns = Columns.of(out, source, scorer, chunk)
+            if missing := columns.missing():
+                work = Work(source, scorer, columns.folder, fitted(scorer, out))
+                label = f"{scorer.name} {number + 1}/{len(sources)}"
+                _follow(columns, missing, run(work, missing), max_bad, progress and partial(progress, label))
+            written.append(columns)
     return written
 
 
@@ -123,24 +123,3 @@ def _follow(
                 raise too_many(refused, max_bad, reasons[-1])
     finally:
         columns.write_quarantine()
-
-
-class _Actor:
-    """`Work` as Ray Data calls it: a batch of one chunk's number to what came of it."""
-
-    def __init__(self, work: Work, starts: list[int]) -> None:
-        self.work, self.starts = work, starts
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        samples, reasons = self.work(self.starts[int(batch["id"][0])])
-        return {"samples": [samples], "reasons": ["\n".join(reasons)]}
-
-
-def _on_ray(work: Work, missing: list[int], workers: int) -> Iterable[tuple[int, list[str]]]:
-    need("ray", "ray", "scoring on Ray")
-    data: Any = importlib.import_module("ray.data")
-    chunks = data.range(len(missing), override_num_blocks=len(missing))
-    concurrency = min(workers, len(missing))
-    done = chunks.map_batches(_Actor, batch_size=1, concurrency=concurrency, fn_constructor_args=(work, missing))
-    for row in done.iter_rows():
-        yield int(row["samples"]), row["reasons"].split("\n") if row["reasons"] else []
