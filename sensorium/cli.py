@@ -367,7 +367,7 @@ def select(
     count: Annotated[int | None, typer.Option(min=1, help="How many samples to keep.")] = None,
     text: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN", help="Text that replaces what the samples say; of several, any."),
+        typer.Option(metavar="COLUMN", help="Text to keep; a single one replaces what samples say."),
     ] = None,
 ) -> None:
     """Select samples by their scores, for recipes to train on.

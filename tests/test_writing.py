@@ -1,4 +1,4 @@
-"""Texts that models write as columns, and training on them: re-captioning, fusion, self-consistency."""
+"""Texts that models write as columns, and training on them: re-captioning, fusion, self-consistency, triples."""
 
 from __future__ import annotations
 
@@ -21,15 +21,20 @@ from sensorium.curation.choose import choose
 from sensorium.curation.columns import read_table
 from sensorium.curation.pool import Pool
 from sensorium.curation.run import score
+from sensorium.curation.scorers.mme5 import INSTRUCTION, revised
 from sensorium.curation.scorers.recaption import Recaption
 from sensorium.curation.table import Table
 from sensorium.curation.writer import filled, without_sentences
 from sensorium.data.batch import collate
+from sensorium.data.candidates import Candidate, parts, retrieval
 from sensorium.data.selection import Selection, identity
 from sensorium.data.source import Source
 from sensorium.data.sources.caption_mix import CaptionMix
 from sensorium.data.sources.selected import Selected
-from sensorium.errors import ConfigError, DataError
+from sensorium.data.worlds.dice import Dice
+from sensorium.data.worlds.language import dense_caption
+from sensorium.data.worlds.tongues import GRAMMARS
+from sensorium.errors import ConfigError, DataError, LayoutError
 from sensorium.generation.engine import generate
 from sensorium.model import Model
 from sensorium.objectives.next_token import NextToken
@@ -77,16 +82,20 @@ def teach(model: Model, samples: list[Sample]) -> None:
     raise AssertionError(f"the loss is still {loss.total.item() / loss.count:.3f}")
 
 
+TRANSCRIPT = "Draft positive: a {0} dot\nQuery: which?\nPositive: a {0} square\nNegative: a {1} square"
+
+
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real model that has been taught to name a colour, to use an alt-text and to fuse two texts."""
+    """A real model that has been taught to name a colour, to use an alt-text, to fuse two texts and mmE5's form."""
     torch.manual_seed(0)
     lessons, names = [], list(COLOURS)
-    for colour in names:
+    for colour, other in zip(names, [*names[1:], names[0]], strict=True):
         picture = png(colour, (16, 16))
         lessons += [
             sm.chat([picture], [(ASK, f"It is {colour}.")]),
             sm.chat([picture], [(filled(ALT, {"text": f"Ann {{text}} {colour}"}), f"Ann is {colour}.")]),
+            sm.chat([picture], [("Triple?", TRANSCRIPT.format(colour, other))]),
             *(
                 sm.chat([], [(filled(FUSE, {"first": f"raw {index}", "second": f"It is {colour}."}),
                               f"raw {index} is {colour}.")])
@@ -249,6 +258,89 @@ def test_of_several_turns_the_last_is_taught_alone() -> None:
         CaptionMix.Config.from_dict(chats).build()[2]
     with pytest.raises(DataError, match="toy/0: comes without a record"):
         CaptionMix.Config.from_dict({**chats, "captions": {"{alt}": 1}}).build()[0]
+
+
+# --- triples ---
+
+
+def test_a_reply_is_read_by_its_lines() -> None:
+    reply = "Description: a cup\nof tea: hot\n**Draft positive:** a mug\nEvaluation: query: fine\n" \
+            "Query: what?\nPositive : a cup\n of tea\nNegative: a pot"  # fmt: skip
+    assert revised(reply) == ("what?", "a cup\n of tea", "a pot", "a mug")
+    assert revised(reply + "\nPositive: A Pot") == ("",) * 4, "a negative that is the positive"
+    assert revised("Draft query: a\nPositive: b\nNegative: c") == ("",) * 4, "a draft is no revised query"
+    assert revised("") == ("",) * 4
+    assert "{" not in filled(INSTRUCTION, {"task": "", "language": ""})
+
+
+def test_what_a_teacher_writes_becomes_queries_and_documents(teacher: Path, tmp_path: Path) -> None:
+    """With a small model that was taught the form: no model that could do it unasked is here."""
+    Pool(sources=(SQUARES,)).claim(tmp_path)
+    table = scored(SQUARES, "mme5", tmp_path, checkpoint=str(teacher), instruction="Triple?", max_tokens=90)
+    cut = scored(SQUARES, "mme5", tmp_path / "cut", checkpoint=str(teacher), instruction="Triple?", max_tokens=64)
+    assert not any(cut["mme5.positive"].values), "what was cut may be half a text"
+    first, second = list(COLOURS)[:2]
+    assert table["mme5.draft"].values[0] == f"a {first} dot"
+    names = ["mme5.query", "mme5.positive", "mme5.negative"]
+    choose(tmp_path, find_part("selector", "threshold").from_dict({"column": names[1]}), tmp_path / "out", texts=names)
+    (source,) = Pool.find(str(tmp_path / "out" / "sources.yaml")).sources
+    (plain,) = yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())["data"]
+    assert plain["source"] == source.to_dict(), "nobody has said which of several texts is to be taught"
+    triples = {"type": "triples", "source": source.to_dict(), "instruction": "Find."}
+    for combination, kinds in {"I-T": "I|T|T", "IT-T": "IT|T|T", "T-I": "T|I|"}.items():
+        made = Source.Config.from_dict({**triples, "combination": combination}).build()
+        query, right, wrong = parts(made[0])
+        assert len(made) == 7
+        assert query.segments[0] == Text("Find.", role="system")
+        shown = [
+            "".join(type(s).__name__[0] for s in one.segments if s.role != "system") for one in (query, *right, *wrong)
+        ]
+        assert "|".join([*shown, ""][:3]) == kinds
+    assert said(made[0]) == []
+    made = Source.Config.from_dict({**triples, "combination": "IT-T"}).build()
+    query, (right,), (wrong,) = parts(made[0])
+    texts = [s.text for one in (query, right, wrong) for s in one.segments if isinstance(s, Text)]
+    assert texts == ["Find.", "which?", f"a {first} square", f"a {second} square"]
+
+
+def test_factorworld_s_negatives_are_wrong_by_one_object() -> None:
+    world = {"size": (16, 16), "scenes": 120}
+    source = Source.Config.from_dict({"type": "factorworld-triples", "world": world, "languages": ["en", "de"]}).build()
+    met = Counter()
+    for index in range(120):
+        sample: Any = source[index]
+        query, (right,), (wrong,) = parts(sample)
+        scene, changed = sample.meta["scene"], sample.meta["changed"]
+        assert len(set(scene.objects) & set(changed.objects)) == len(scene.objects) - 1
+        assert right.segments != wrong.segments
+        texts = [dense_caption(one, GRAMMARS[sample.meta["language"]], Dice("words"))[1] for one in (scene, changed)]
+        pieces = [
+            s.text if isinstance(s, Text) else s.source.scene for one in (query, right, wrong) for s in one.segments
+        ]
+        match sample.meta["combination"]:
+            case "I-T":
+                assert pieces[1:] == [scene, *texts]
+            case "T-I":
+                assert pieces[1:] == [texts[0], scene, changed]
+            case "IT-T":
+                assert pieces[1] == scene
+                assert pieces[3] != pieces[4]
+            case "IT-I":
+                assert [pieces[1], *pieces[3:]] == [scene, changed, scene]
+        met[sample.meta["combination"]] += 1
+    assert min(met.values()) > 15
+    assert len(met) == 4
+
+
+def test_a_document_to_be_compared_is_never_laid_out_in_place() -> None:
+    sample = retrieval("", [Text("a")], [Text("b")], id="1", source="s")
+    assert sample.segments[1] == Candidate((Text("b"),), True)
+    with pytest.raises(LayoutError, match="s/1: no encoder reads a Candidate segment here"):
+        toy_model().layout(sample)
+    with pytest.raises(DataError, match="s/1: a query or a document is empty"):
+        retrieval("find", [], [Text("b")], id="1", source="s")
+    with pytest.raises(DataError, match="holds no query and document"):
+        parts(sm.caption(b"", "x"))
 
 
 def test_the_page_of_scores_shows_what_was_written(teacher: Path, tmp_path: Path) -> None:

@@ -34,8 +34,9 @@ def choose(
     """Select from the pool whose scores are in the folder `scores`; the selections and how many samples there were.
 
     `out` gets a file `N.npz` for each source, `data.yaml`, the `data` of a stage that trains on them, and
-    `sources.yaml`, with which they can be scored again. `texts` are columns of what was written anew: samples with none
-    are left out, and in `data.yaml` they take the place of what the samples say, each as often as the others.
+    `sources.yaml`, with which they can be scored again. `texts` are columns of what was written anew, and become fields
+    of the samples' records; samples without are left out. In `data.yaml` a single one takes the place of what the
+    samples say; of several, it is for the user to say which does.
     """
     if share is not None and count is not None:
         raise ConfigError("give a share or a count, not both")
@@ -60,8 +61,8 @@ def choose(
             shares.append(Share(source=Selected.Config(source=source, selection=file), weight=len(own)))
         start += length
     write_file(out / CHOSEN, Pool(sources=tuple(one.source for one in shares)).to_yaml())
-    if texts:
-        captions = {f"{{{name}}}": 1.0 for name in texts}
+    if len(texts) == 1:
+        captions = {f"{{{texts[0]}}}": 1.0}
         shares = [
             Share(source=CaptionMix.Config(source=one.source, captions=captions, turns="last"), weight=one.weight)
             for one in shares

@@ -62,6 +62,10 @@ def select_from(
     assert isinstance(config, Selector.Config)
     selections, total = choose(scores, config, out, share=share, count=count, texts=texts)
     kept = sum(len(selection.indices) for selection in selections)
+    if len(texts) > 1:
+        print(
+            "samples say what they said; name their new texts in caption-mix or triples: {" + "}, {".join(texts) + "}"
+        )
     print(f"{kept} of {total} samples ({100 * kept / total:.1f} %); the data of a stage: {out / 'data.yaml'}")
 
 
