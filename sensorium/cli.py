@@ -384,7 +384,7 @@ def report(
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="A folder that `data score` wrote.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("scores.html"),
 ) -> None:
-    """Write a page of scores: how they are distributed, and the best, middle and worst samples."""
+    """Write a page of scores: how they are distributed, the best, middle and worst samples, and what was written."""
     from sensorium.pages.curate import write_scores
 
     print(write_scores(scores, out))
