@@ -348,6 +348,7 @@ def fetch_stamps() -> None:
     epilog=examples(
         "sensorium data score demo --with text-quality --out scores",
         "sensorium data score pool.yaml --with likelihood checkpoint=runs/demo --out scores",
+        "sensorium data score pool.yaml --with recaption checkpoint=runs/demo style=dense --out scores",
     ),
 )
 def score(
@@ -361,7 +362,7 @@ def score(
     ray: Annotated[int, typer.Option(min=0, metavar="N", help="Workers of Ray Data; 0 scores here.")] = 0,
     max_bad: Annotated[int | None, typer.Option(min=0, metavar="N", help="Bad samples that end it.")] = None,
 ) -> None:
-    """Write a scorer's columns beside the data.
+    """Write a scorer's columns, numbers or texts that a model writes, beside the data.
 
     What has been scored is not scored again; a scoring that was interrupted goes on.
     """
@@ -375,6 +376,8 @@ def score(
     epilog=examples(
         "sensorium data select scores --with top column=dfn.similarity --share 0.15 --out best",
         "sensorium data select scores --with unique-pictures --out distinct",
+        "sensorium data select scores --with threshold column=consistency.agreement least=0.8 "
+        "--text consistency.answer --out own",
     ),
 )
 def select(
@@ -385,11 +388,18 @@ def select(
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the selection goes.")],
     share: Annotated[float | None, typer.Option(min=0, max=1, help="How much of the samples to keep.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="How many samples to keep.")] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Text to keep; a single one replaces what samples say."),
+    ] = None,
 ) -> None:
-    """Select samples by their scores, for recipes to train on."""
+    """Select samples by their scores, for recipes to train on.
+
+    FOLDER/data.yaml is the data of a stage; FOLDER/sources.yaml can be scored again.
+    """
     from sensorium.pages.curate import select_from
 
-    select_from(scores, with_, overrides or (), out, share, count)
+    select_from(scores, with_, overrides or (), out, share, count, text or ())
 
 
 @data.command("report", epilog=examples("sensorium data report scores --out scores.html"))
@@ -397,7 +407,7 @@ def report(
     scores: Annotated[Path, typer.Argument(metavar="SCORES", help="A folder that `data score` wrote.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page.")] = Path("scores.html"),
 ) -> None:
-    """Write a page of scores: how they are distributed, and the best, middle and worst samples."""
+    """Write a page of scores: how they are distributed, the best, middle and worst samples, and what was written."""
     from sensorium.pages.curate import write_scores
 
     print(write_scores(scores, out))

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from sensorium.data.images import open_picture
+from sensorium.data.records import fill, record_of
 from sensorium.data.tiling import resized, to_tiles
 from sensorium.errors import DataError
 from sensorium.sample import Image, Sample, Text
@@ -50,6 +51,22 @@ def caption_of(sample: Sample) -> str:
     if not said.strip():
         raise DataError(f"{sample.name}: no text is supervised, so there is none to score; set supervise on a segment")
     return said
+
+
+def wording(sample: Sample, template: str) -> str:
+    """What a template makes of the sample's record; of an empty one, what the sample itself teaches to say."""
+    return fill(template, record_of(sample), sample.name) if template else caption_of(sample)
+
+
+def asked(sample: Sample, question: str, pictures: bool = True) -> Sample:
+    """A question about the sample's pictures, opened, and nothing else of it; a `DataError` if it has none. Without
+    `pictures`, the question alone."""
+    if not pictures:
+        return Sample((Text(question),), id=sample.id, source=sample.source)
+    if not sample.images:
+        raise DataError(f"{sample.name}: has no picture to ask about; use samples that have")
+    shown = (replace(picture, role="user", supervise=False) for picture in decoded(sample).images)
+    return Sample((*shown, Text(question)), id=sample.id, source=sample.source)
 
 
 def text_of(sample: Sample) -> str:

@@ -92,6 +92,23 @@ def fill(template: str, record: Mapping[str, Any], name: str) -> str:
     return re.sub(r"\{([\w.-]+)\}", value, template)
 
 
+def record_of(sample: Sample) -> dict[str, Any]:
+    """The fields that a sample comes with; a `DataError` if it has none."""
+    record = sample.meta.get("record")
+    if not isinstance(record, dict):
+        raise DataError(f"{sample.name}: comes without a record; jsonl and tar give one, and selections with texts")
+    return record
+
+
+def noted(record: Mapping[str, Any], path: str, value: str, name: str) -> dict[str, Any]:
+    """The record with field `a.b` as well; a `DataError` that begins with `name` if there is one already."""
+    key, _, rest = path.partition(".")
+    there = record.get(key, {})
+    if not isinstance(there, Mapping) or (there and not rest):
+        raise DataError(f"{name}: its record has '{key}' already; score again with another label (label=NAME)")
+    return {**record, key: noted(there, rest, value, name) if rest else value}
+
+
 def look_up(record: Mapping[str, Any], path: str) -> Any:
     """Field `a.b` of a record, or None."""
     found: Any = record

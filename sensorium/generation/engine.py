@@ -24,8 +24,10 @@ def generate(
     seed: int = 0,
     batch_size: int = 64,
     on_done: Callable[[int], None] | None = None,
+    on_cut: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """The assistant's reply to each prompt. Prompts of like length run together; `on_done` is told how many are done.
+    """The assistant's reply to each prompt. Prompts of like length run together; `on_done` is told how many are done,
+    `on_cut` which prompts' replies had not ended at `max_tokens` or the end of the context.
 
     At temperature 0 the reply is greedy and does not depend on the company a prompt keeps (up to rounding).
     """
@@ -42,6 +44,8 @@ def generate(
                     ids.append(token)
         for i, ids in zip(chosen, written, strict=True):
             replies[i] = model.tokenizer.decode(ids).strip()
+            if on_cut and len(ids) >= min(max_tokens, model.config.context - len(laid[i])):
+                on_cut(i)
         if on_done:
             on_done(start + len(chosen))
     return replies

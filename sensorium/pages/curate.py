@@ -49,24 +49,36 @@ def score_pool(
 
 
 def select_from(
-    scores: Path, selector: str, overrides: Sequence[str], out: Path, share: float | None, count: int | None
+    scores: Path,
+    selector: str,
+    overrides: Sequence[str],
+    out: Path,
+    share: float | None,
+    count: int | None,
+    texts: Sequence[str],
 ) -> None:
     """Select from the scores of a pool into `out`, and say how to train on it."""
     config = find_part("selector", selector).from_assignments(*overrides)
     assert isinstance(config, Selector.Config)
-    selections, total = choose(scores, config, out, share=share, count=count)
+    selections, total = choose(scores, config, out, share=share, count=count, texts=texts)
     kept = sum(len(selection.indices) for selection in selections)
+    if len(texts) > 1:
+        print(
+            "samples say what they said; name their new texts in caption-mix or triples: {" + "}, {".join(texts) + "}"
+        )
     print(f"{kept} of {total} samples ({100 * kept / total:.1f} %); the data of a stage: {out / 'data.yaml'}")
 
 
 def write_scores(scores: Path, file: Path) -> Path:
-    """Write a page with the distribution of every number, and the best, middle and worst samples."""
+    """Write a page with the distribution of every number, the best, middle and worst samples, and texts."""
     pool = Pool.at(scores)
     columns = read_table(scores, pool.sources)
     samples = _Samples([source.build() for source in pool.sources])
     numbers = [name for name, column in columns.columns.items() if column.values.dtype.kind == "f"]
     numbers = [name for name in numbers if columns[name].values.ndim == 1]
+    texts = [name for name, column in columns.columns.items() if column.values.dtype.kind == "O"]
     sections = [_section(name, columns[name], samples) for name in numbers]
+    sections += [_written(name, columns[name], samples) for name in texts]
     return write_page(file, page("Scores", _head(scores, pool, columns), *sections, _refused(scores, pool)))
 
 
@@ -111,8 +123,16 @@ def _section(name: str, column: Column, samples: _Samples) -> Html:
     return section(name, tag("div", chart, class_="charts"), *galleries, note=note)
 
 
+def _written(name: str, column: Column, samples: _Samples) -> Html:
+    """Some samples, spread over all, with a text that was written about them."""
+    there = np.flatnonzero(column.values != "")
+    chosen = there[np.linspace(0, len(there) - 1, min(SHOWN, len(there))).astype(int)] if len(there) else there
+    cards = tag("div", *(_card(samples, int(index), column) for index in chosen), class_="gallery")
+    return section(name, cards, note=f"{len(there)} of {len(column)} samples have a text.")
+
+
 def _card(samples: _Samples, index: int, column: Column) -> Html:
-    value = tag("b", f"{column.values[index]:.4g}")
+    value = tag("b", f"{column.values[index]:.4g}" if column.values.dtype.kind == "f" else column.values[index])
     try:
         sample = samples[index]
         pictures = [image(open_picture(p.source, p.id or sample.name), alt=sample.name) for p in sample.images[:1]]

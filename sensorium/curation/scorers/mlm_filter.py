@@ -10,11 +10,10 @@ from pathlib import Path
 from pydantic import Field
 
 from sensorium.curation.models import load_frozen, weights_digest
-from sensorium.curation.pairs import caption_of, decoded
+from sensorium.curation.pairs import asked, caption_of, decoded
 from sensorium.curation.step import Kind, Scorer
-from sensorium.errors import DataError
 from sensorium.generation.engine import generate
-from sensorium.sample import Sample, Text
+from sensorium.sample import Sample
 
 CRITERIA = {
     "matching": "how well the caption agrees with what the picture shows",
@@ -36,6 +35,8 @@ class MLMFilter(Scorer, name="mlm-filter"):
     The grades are worth what the model has learned of grading: the paper fine-tunes one on 4000 grades of GPT-4V.
     """
 
+    version = 2  # pictures of captions were outside the turn that asks about them
+
     class Config(Scorer.Config):
         checkpoint: Path = Field(description="a run or a model that can grade")
 
@@ -54,11 +55,10 @@ class MLMFilter(Scorer, name="mlm-filter"):
 
     def read(self, sample: Sample) -> list[Sample]:
         """The four questions; a `DataError` if one does not fit the model's context."""
-        if not sample.images:
-            raise DataError(f"{sample.name}: has no picture to grade the caption by")
-        caption, pictures = caption_of(sample), decoded(sample).images
-        asked = [Text(QUESTION.format(caption=caption, criterion=criterion)) for criterion in CRITERIA.values()]
-        prompts = [Sample((*pictures, question), id=sample.id, source=sample.source) for question in asked]
+        caption = caption_of(sample)
+        questions = [QUESTION.format(caption=caption, criterion=criterion) for criterion in CRITERIA.values()]
+        shown = decoded(sample)
+        prompts = [asked(shown, question) for question in questions]
         for prompt in prompts:
             self.model.layout(prompt, reply="assistant")
         return prompts

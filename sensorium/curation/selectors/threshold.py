@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from sensorium.curation.step import Selector
 from sensorium.curation.table import Table
@@ -13,18 +11,12 @@ from sensorium.errors import ConfigError
 
 
 class Threshold(Selector, name="threshold"):
-    """All samples whose value is within the bounds; samples without a value are out."""
+    """All samples whose value is within the bounds, or that have one if there are none; samples without are out."""
 
     class Config(Selector.Config):
-        column: str = Field(description="a column of numbers, such as mlm-filter.semantics")
+        column: str = Field(description="a column, such as mlm-filter.semantics; of numbers if there are bounds")
         least: float | None = None
         most: float | None = None
-
-        @model_validator(mode="after")
-        def _bounded(self) -> Threshold.Config:
-            if self.least is None and self.most is None:
-                raise ValueError("give least, most or both")
-            return self
 
     config: Config
 
@@ -32,9 +24,12 @@ class Threshold(Selector, name="threshold"):
         refuse_count(self, count)
         column = table[self.config.column]
         least, most = self.config.least, self.config.most
-        low = -math.inf if least is None else least
-        high = math.inf if most is None else most
-        return np.flatnonzero(column.known & (column.values >= low) & (column.values <= high))
+        kept = column.known
+        if least is not None:
+            kept = kept & (column.values >= least)
+        if most is not None:
+            kept = kept & (column.values <= most)
+        return np.flatnonzero(kept)
 
 
 def refuse_count(selector: Selector, count: int | None) -> None:

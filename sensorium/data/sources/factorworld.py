@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
+from sensorium.data.regions import with_regions
 from sensorium.data.source import Source
 from sensorium.data.worlds import scene as world
 from sensorium.data.worlds.dice import Dice
@@ -22,7 +22,7 @@ from sensorium.data.worlds.scene import Backdrop, Colour, Font, Scene, Shape, Sp
 from sensorium.data.worlds.talk import Question
 from sensorium.data.worlds.tongues import GRAMMARS
 from sensorium.data.worlds.vocabulary import Tongue
-from sensorium.sample import Image, Region, Sample, Text, chat
+from sensorium.sample import Region, Sample, Text, chat
 
 Style = Literal["short", "dense", "chat", "document"]
 
@@ -62,7 +62,9 @@ class FactorWorld(Source, name="factorworld"):
         late: float = Field(
             default=0.0, ge=0, le=1, description="how often a chat starts late, so that any question may come first"
         )
-        regions: bool = Field(default=False, description="say of all that is in a picture where it is and what it is")
+        regions: bool | Literal["objects", "writing"] = Field(
+            default=False, description="say of what is in a picture, or of one kind of it, where it is and what it is"
+        )
         language: Tongue = Field(default="en", description="language of all text outside the picture")
 
         @model_validator(mode="after")
@@ -121,18 +123,17 @@ class FactorWorld(Source, name="factorworld"):
         return sample
 
     def _with_regions(self, sample: Sample, scene: Scene) -> Sample:
-        """The sample with the objects and the writing of its one picture as regions."""
-        width, height = self.config.size
+        """The sample with the objects and the writing of its one picture, as far as wanted, as regions."""
+        (width, height), wanted = self.config.size, self.config.regions
         said = [self.grammar.phrase(False, (thing.size, thing.colour), thing.shape) for thing in scene.objects]
-        found = list(zip(said, boxes(scene, (width, height)), strict=True))
-        if scene.writing is not None:
+        found = list(zip(said, boxes(scene, (width, height)), strict=True)) if wanted != "writing" else []
+        if scene.writing is not None and wanted != "objects":
             found.append((scene.writing.text, extent(scene.writing, (width, height))))
-        regions = tuple(
+        regions = [
             Region((left / width, top / height, right / width, bottom / height), text)
             for text, (left, top, right, bottom) in found
-        )
-        first, *rest = sample.segments
-        return replace(sample, segments=(replace(cast(Image, first), regions=regions), *rest))
+        ]
+        return with_regions(sample, regions)
 
     def scene(self, index: int) -> Scene:
         """Scene `index`, without picture or text; an `IndexError` outside the source."""

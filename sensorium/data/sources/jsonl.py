@@ -6,10 +6,12 @@ import hashlib
 
 from pydantic import Field
 
+from sensorium.data.images import picture_size
 from sensorium.data.index import Arrays
 from sensorium.data.record_table import Record
 from sensorium.data.records import TemplateConfig, look_up, make_sample
 from sensorium.data.references import Medium, medium, read_bytes
+from sensorium.data.regions import read_regions, with_regions
 from sensorium.data.table_source import TableConfig, TableSource
 from sensorium.sample import Sample
 
@@ -23,6 +25,10 @@ class JSONLines(TableSource, name="jsonl"):
         together: tuple[str, ...] = Field(
             default=("id",), min_length=1, description="records that agree in any of these fields are in the same split"
         )
+        regions_field: str = Field(
+            default="", description="field with the picture's regions, a list of {box, text}; by default none"
+        )
+        pixels: bool = Field(default=False, description="boxes are in pixels, not in parts of the picture")
         same_pictures: bool = Field(
             default=False, description="records whose picture files are equal are in the same split"
         )
@@ -30,7 +36,14 @@ class JSONLines(TableSource, name="jsonl"):
     config: Config
 
     def sample(self, record: Record, id: str) -> Sample:
-        return make_sample(self.config, record.fields, self.picture(record), id, record.name)
+        picture = self.picture(record)
+        sample = make_sample(self.config, record.fields, picture, id, record.name)
+        if not (field := self.config.regions_field):
+            return sample
+        size = picture_size(picture, record.name) if self.config.pixels else (1, 1)
+        return with_regions(
+            sample, read_regions(look_up(record.fields, field), size, f"{record.name}: field '{field}'")
+        )
 
     def picture(self, record: Record) -> Medium:
         field = self.config.image_field

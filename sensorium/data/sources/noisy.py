@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image as PILImage
 from pydantic import Field, model_validator
 
+from sensorium.data.derived import Derived
 from sensorium.data.images import open_picture, picture_size
-from sensorium.data.source import Source
 from sensorium.data.worlds.dice import Dice
 from sensorium.errors import DataError
 from sensorium.sample import Image, PictureSource, Sample, Segment, Text
@@ -29,7 +29,7 @@ OFF_TOPIC = (
 LOW_INFORMATION = ("image", "photo", "untitled", "IMG_0042.jpg", "a picture", "click to enlarge", "...")
 
 
-class Noisy(Source, name="noisy"):
+class Noisy(Derived, name="noisy"):
     """As many samples as `source` has. Which are spoilt, and how, depends on the seed and the index alone.
 
     A wrong caption is the text of another sample. A near-duplicate is a clean sample again, its picture cropped a
@@ -37,8 +37,7 @@ class Noisy(Source, name="noisy"):
     `Sample.meta["noise"]` is the kind, or empty; `Sample.meta["of"]` the index of the other sample, if there is one.
     """
 
-    class Config(Source.Config):
-        source: Source.Config
+    class Config(Derived.Config):
         seed: int = 0
         wrong_caption: float = Field(default=0.1, ge=0, le=1, description="share with the text of another sample")
         near_duplicate: float = Field(default=0.1, ge=0, le=1, description="share that repeats another sample")
@@ -60,17 +59,7 @@ class Noisy(Source, name="noisy"):
                 raise ValueError("the shares of noise add up to more than 0.9; leave some samples as they are")
             return self
 
-        def fingerprint(self) -> str | None:
-            return self.source.fingerprint()
-
     config: Config
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.source: Source = config.source.build()
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def noise(self, index: int) -> Noise:
         """The kind of a sample's noise; empty for a clean one."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
-from sensorium.data.records import share
+from sensorium.data.records import noted, share
 from sensorium.data.selection import Selection, identity
 from sensorium.data.source import Source
 from sensorium.errors import DataError
@@ -18,7 +19,9 @@ from sensorium.sample import Sample
 class Selected(Source, name="selected"):
     """The samples of `source` that a selection file names, in the file's order, repeated as its weights say.
 
-    A file that was made for other samples (another config, or files that have changed since) is refused.
+    A file that was made for other samples (another config, or files that have changed since) is refused. Texts that
+    were written anew are fields of the samples' records, by the names of their columns: `caption-mix` puts them in the
+    place of what the samples say.
     """
 
     class Config(Source.Config):
@@ -44,15 +47,23 @@ class Selected(Source, name="selected"):
             )
         if len(selection.indices) and not 0 <= selection.indices.min() <= selection.indices.max() < len(self.source):
             raise DataError(f"{config.selection}: names samples beyond the source's {len(self.source)}; select again")
-        self.indices = selection.indices
+        self.indices, self.texts = selection.indices, selection.texts
+        self.places = np.arange(len(self.indices))
         if selection.weights is not None:
-            self.indices = np.repeat(self.indices, times(self.indices, selection.weights))
+            self.places = np.repeat(self.places, times(self.indices, selection.weights))
 
     def __len__(self) -> int:
-        return len(self.indices)
+        return len(self.places)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.source[int(self.indices[index])]
+        place = int(self.places[index])
+        sample = self.source[int(self.indices[place])]
+        if not self.texts:
+            return sample
+        record = sample.meta.get("record", {})
+        for name, texts in self.texts.items():
+            record = noted(record if isinstance(record, dict) else {}, name, texts[place], sample.name)
+        return replace(sample, meta={**sample.meta, "record": record})
 
 
 def times(indices: np.ndarray, weights: np.ndarray) -> np.ndarray:
