@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from dataclasses import fields
 from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sensorium.checks.check import check
 from sensorium.checks.finding import require
@@ -110,7 +108,5 @@ def _roll_the_global_dice() -> None:
 def _same(batches: list[Batch], others: list[Batch], where: str) -> None:
     for ours, theirs in zip(batches, others, strict=True):
         require(ours.samples == theirs.samples, f"{where}: samples {ours.names()} became {theirs.names()}")
-        for field in fields(Batch):
-            value = getattr(ours, field.name)
-            if isinstance(value, Tensor):
-                require(torch.equal(value, getattr(theirs, field.name)), f"{where}: {field.name} differ")
+        different = ours.differs_from(theirs)
+        require(not different, f"{where}: {', '.join(different)} differ")

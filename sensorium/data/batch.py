@@ -150,6 +150,10 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         return _moved(self, lambda value: value.to(device, non_blocking=True))
 
+    def differs_from(self, other: Batch) -> list[str]:
+        """The names of what is not the same to the bit."""
+        return _different(self, other)
+
     def names(self) -> str:
         return ", ".join(name for row in self.samples for name in row)
 
@@ -167,6 +171,17 @@ def _moved(held: T, move: Callable[[Any], Any]) -> T:
     return replace(
         held, **{name: move(value) for name, value in found.items() if isinstance(value, Tensor | Regions | Pictures)}
     )
+
+
+def _different(one: T, other: T) -> list[str]:
+    found = []
+    for f in fields(one):
+        a, b = getattr(one, f.name), getattr(other, f.name)
+        if isinstance(a, Regions | Pictures):
+            found += [f"{f.name}.{name}" for name in _different(a, b)]
+        elif not (torch.equal(a, b) if isinstance(a, Tensor) else a == b):
+            found.append(f.name)
+    return found
 
 
 def collate(
