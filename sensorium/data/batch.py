@@ -178,7 +178,7 @@ def _different(one: T, other: T) -> list[str]:
     for f in fields(one):
         a, b = getattr(one, f.name), getattr(other, f.name)
         if isinstance(a, Regions | Pictures):
-            found += [f"{f.name}.{name}" for name in _different(a, b)]
+            found += [f"{f.name}.{name}" for name in _different(a, b)]  # type: ignore[type-var]
         elif not (torch.equal(a, b) if isinstance(a, Tensor) else a == b):
             found.append(f.name)
     return found

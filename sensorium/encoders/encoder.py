@@ -48,6 +48,10 @@ class Encoder(nn.Module, Part, family="encoder", package="sensorium.encoders"):
         whose tiles see each other (native resolution: tiles of one patch) says here how."""
         return self(tiles)
 
+    def carried(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights of an encoder of another config, the input's size say, as this one needs them."""
+        return state
+
     def shard_units(self) -> list[nn.Module]:
         """The modules that parallel training shards one by one."""
         return [self]

@@ -96,6 +96,14 @@ class ViT(Encoder, name="vit"):
             hidden = block(hidden)
         return self.norm(hidden)[:count]
 
+    def carried(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Positions on another grid are interpolated bicubically; that of the class token stays."""
+        old, extra = state["positions"], int(self.config.class_token)
+        side = math.isqrt(old.shape[1] - extra)
+        cells = old[:, extra:].transpose(1, 2).unflatten(2, (side, side))
+        resized = F.interpolate(cells, size=self.config.grid, mode="bicubic", align_corners=False)
+        return {**state, "positions": torch.cat([old[:, :extra], resized.flatten(2).transpose(1, 2)], dim=1)}
+
     def shard_units(self) -> list[nn.Module]:
         return list(self.blocks)
 

@@ -57,17 +57,20 @@ class StageRun:
         self.lanes: Lanes | None = None
         self.objective: Objective = self.stage.objective.build()
         self.quarantine = Quarantine(out / QUARANTINE, recipe.max_bad_samples)
-        self.loader = Loader(
-            reading(recipe, number, model.layout),
-            self.stage.micro_rows or self.stage.rows,
-            self.quarantine,
-            number,
-            workers,
-            pinned=self.device.type == "cuda",
-        )
+        self.loader = self._loader(workers)
         self.policy = self.stage.policy.build() if self.stage.policy else None
         self.rounds: list[list[float]] = []
         self.step = 0
+
+    def _loader(self, workers: int) -> Loader:
+        return Loader(
+            reading(self.recipe, self.number, self.model.layout),
+            self.stage.micro_rows or self.stage.rows,
+            self.quarantine,
+            self.number,
+            workers,
+            pinned=self.device.type == "cuda",
+        )
 
     def ready(self) -> None:
         """Freeze what the stage does not train, and make an optimiser for what it does."""
@@ -135,6 +138,7 @@ class StageRun:
                 config.build()(self.model, chain.from_iterable(iter(loader.next_step, None)), self.model_after)
         if self.stage.edits:
             self.ready()
+            self.loader = self._loader(self.loader.workers)  # the layout may be another
 
     def model_after(self, stage: str) -> Model:
         """The last model of an earlier stage."""

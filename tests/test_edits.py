@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from toy import Toy, toy_model, toy_recipe
+from toy import Toy, png, toy_model, toy_recipe
 
 import sensorium as sm
 from sensorium.adapters.lora import LoRA
 from sensorium.data.batch import collate
 from sensorium.edits.adapters import AttachAdapters, MergeAdapters
+from sensorium.edits.reconfigure import Reconfigure
 from sensorium.errors import ConfigError
 from sensorium.model import Model
 from sensorium.training.optimisation import set_trainable
@@ -126,3 +127,39 @@ def test_stages_that_are_not_there_are_named() -> None:
         toy_recipe("stages.1.starts_from=al")
     with pytest.raises(ConfigError, match="there are two stages 'all'"):
         toy_recipe("stages.1.name=all")
+
+
+def test_between_stages_pictures_may_become_larger() -> None:
+    """From whole pictures to tiles, and from 16 to 32 pixels a tile: weights stay, positions are interpolated."""
+    model = toy_model("model.tiling=whole")
+    weights = {name: weight.clone() for name, weight in model.state_dict().items()}
+    changes = ("tiling=grid", "encoder.image_size=32")
+    Reconfigure.Config(changes=changes).build()(model, iter(()), nothing)
+    assert model.config == toy_model("model.tiling=grid", "model.encoder.image_size=32").config
+    picture = [sm.Image(png("red", (64, 64))), sm.Text("what?")]
+    assert len(model.logits([picture])[0]) > len(toy_model("model.tiling=whole").logits([picture])[0]) + 4 * 4 - 1
+    for name, weight in model.state_dict().items():
+        if name.startswith("assembly"):
+            assert not weight.any(), "tiles' places are new, and begin at zero"
+        elif name == "encoder.positions":
+            assert weight.shape == (1, 64, 16)
+            assert abs(weight.mean() - weights[name].mean()) < 2e-3
+        else:
+            assert torch.equal(weight, weights[name]), name
+
+
+def test_what_the_weights_do_not_fit_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"connector.latents has shape \[4, 16\], the changes need \[8, 16\]"):
+        Reconfigure.Config(changes=("connector.latents=8",)).build()(toy_model(), iter(()), nothing)
+    with pytest.raises(ConfigError, match=r"'backbone\.depth=3' is of a part that keeps its config"):
+        Reconfigure.Config.from_dict({"changes": ["backbone.depth=3"]})
+
+
+def test_a_stage_reads_as_its_edits_left_the_model(tmp_path: Path) -> None:
+    edits = "[{type: reconfigure, changes: [tiling=grid]}]"
+    recipe = toy_recipe("model.tiling=whole", f"stages.1.edits={edits}", "save_every=8")
+    whole = train(recipe, tmp_path / "whole", quiet=True)
+    assert whole.config.tiling.type_name == "grid"
+    train(recipe, tmp_path / "broken", quiet=True, stop_after=9)
+    resumed = train(recipe, tmp_path / "broken", quiet=True, resume=True)
+    assert all(torch.equal(w, resumed.state_dict()[name]) for name, w in whole.state_dict().items())
