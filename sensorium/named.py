@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
@@ -27,8 +28,9 @@ class Named(Generic[T]):
         self.discovered = False
 
     def register(self, function: Callable[[], T]) -> Callable[[], T]:
-        """Keep a function under its name with dashes; a `ConfigError` if another module has one of that name."""
-        name = function.__name__.replace("_", "-")
+        """Keep a function under its name with dashes, and points between digits (`llava_1_5` is llava-1.5); a
+        `ConfigError` if another module has one of that name."""
+        name = re.sub(r"(?<=\d)_(?=\d)", ".", function.__name__).replace("_", "-")
         other = self.functions.get(name, function)
         if other.__module__ != function.__module__:
             raise ConfigError(f"{self.kind} '{name}' is defined in {other.__module__} and {function.__module__}")
