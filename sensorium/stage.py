@@ -34,7 +34,7 @@ class Stage(Config):
         default=False,
         description="keep the features of a frozen encoder, in the run's folder or in the one that is named",
     )
-    steps: int = Field(ge=1)
+    steps: int = Field(ge=0, description="optimiser steps; of a stage without any, only the edits are done")
     lr: float = Field(default=3e-4, gt=0, description="peak learning rate")
     lr_of: dict[str, float] = Field(
         default={}, description="peak learning rate of single parts, for example {encoder: 1e-4}"

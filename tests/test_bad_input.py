@@ -39,7 +39,7 @@ OVERRIDES = {
     "nonsense": "'nonsense' is not an override: write key=value, for example stages.0.lr=3e-4",
     "stages.0.name=[": r"'stages.0.name=\[': the value '\[' is not YAML",
     "stages.0.steps=many": "stages.0.steps: .*valid integer.*found 'many'",
-    "stages.0.steps=-1": "stages.0.steps: .*greater than or equal to 1 .found -1",
+    "stages.0.steps=-1": "stages.0.steps: .*greater than or equal to 0 .found -1",
     "stages.0.trainable=[conector]": "stages.0.trainable.0: .*'connector'.*found 'conector'",
     "stages.0.lr_of={encodr: 1}": "stages.0: lr_of names 'encodr': did you mean 'encoder'",
     "stages.0.data=[]": "stages.0.data: .*at least 1 item",
@@ -63,7 +63,7 @@ def test_overrides(assignment: str) -> None:
 
 FILES = {
     "not YAML": (b"name: x\nmodel: [1,\n b: 2", 'recipe.yaml: not YAML: .*recipe.yaml", line 3'),
-    "a list": (b"- 1\n- 2", "recipe.yaml: found list; expected a mapping of the keys name, .*model, stages"),
+    "a list": (b"- 1\n- 2", "recipe.yaml: found list; expected a mapping of the keys name, .*model, .*stages"),
     "empty": (b"", "recipe.yaml: found NoneType; expected a mapping"),
     "binary": (b"\xff\xfe\x00\x01", "recipe.yaml: not YAML"),
     "keys are missing": (b"name: x\nmodel: {encoder: vit}\n", r"in .*recipe.yaml:\n  model.connector: Field required"),

@@ -92,7 +92,7 @@ def two_runs() -> Any:
     first, second = (stage.to_dict() for stage in recipe.stages)
     tuned = {**second, "muon_lr": None, "steps": 3, "trainable": ["connector", "adapters"]}
     attach = {"type": "attach-adapters", "adapters": {"type": "lora", "rank": 4, "dropout": 0.1}}
-    merged = {**tuned, "steps": 1, "edits": ["merge-adapters"], "trainable": ["backbone"], "lr": 1e-12}
+    merged = {**tuned, "steps": 0, "edits": ["merge-adapters"]}
     stages = [
         {**first, "name": "start", "steps": 3},
         {**tuned, "name": "one", "edits": [attach]},
@@ -108,7 +108,7 @@ def test_two_runs_from_one_start_are_averaged_and_an_interrupted_one_is_the_same
     mean = train(recipe, tmp_path / "whole", quiet=True)
     kept = sorted(path.name for path in (tmp_path / "whole" / "stages").iterdir())
     assert kept == ["one-merged", "start"], "models that a later stage reads, and no others"
-    for stop in (2, 5, 8, 9):
+    for stop in (2, 5, 8):
         train(recipe, tmp_path / "broken", resume=stop != 2, quiet=True, stop_after=stop)
     resumed = train(recipe, tmp_path / "broken", resume=True, quiet=True)
     for name, weight in mean.state_dict().items():

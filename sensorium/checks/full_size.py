@@ -39,7 +39,7 @@ def full_size(recipe: Recipe) -> str:
     total = _size(model)
     parts = ", ".join(f"{name} {_number(size)}" for name, size in _by_part(model).items() if size)
     pictures = "; ".join(_picture(model, size) for size in SIZES)
-    stages = "; ".join(_stage(model, stage, total) for stage in recipe.stages)
+    stages = "; ".join(_stage(model, stage) for stage in recipe.stages)
     return f"{_number(total)} parameters ({parts}); a picture: {pictures}; {stages}"
 
 
@@ -76,7 +76,15 @@ def _alone(rule: MediaRule, cut: Cut) -> Pictures:
     return Pictures(one, one, one + 1, one + rule.features(cut), places, (cut,)).to("meta")
 
 
-def _stage(model: Model, stage: Stage, total: int) -> str:
+def _stage(model: Model, stage: Stage) -> str:
+    """What it trains and takes, after those of its edits that need no data and no other model."""
+    for edit in stage.edits:
+        if not (edit.part.reads_data or edit.needs()):
+            with torch.device("meta"):
+                edit.build()(model, iter(()), lambda name: model)
+    if not stage.steps:
+        return f"stage {stage.name}: edits alone"
+    total = _size(model)
     trained = sum(model.get_parameter(name).numel() for name, on in set_trainable(model, stage).items() if on)
     memory = BYTES["weights"] * total + (BYTES["gradients"] + BYTES["AdamW"]) * trained
     shares = ", ".join(f"{memory / ranks / 2**30:.3g} GiB on {ranks}" for ranks in RANKS)

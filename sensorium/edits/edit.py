@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from sensorium.config import Part, PartConfig
 from sensorium.data.batch import Batch
@@ -21,6 +21,9 @@ class Edit(Part, family="edit", package="sensorium.edits"):
         def needs(self) -> tuple[str, ...]:
             """The names of earlier stages whose last models it reads."""
             return ()
+
+    reads_data: ClassVar[bool] = False
+    """Whether it needs the stage's batches."""
 
     def __init__(self, config: Any) -> None:
         self.config: Any = config

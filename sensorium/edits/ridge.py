@@ -29,6 +29,7 @@ class RidgeStart(Edit, name="ridge-start"):
         ridge: float = Field(default=0.3, gt=0, description="added to the diagonal, as a share of the mean variance")
 
     config: Config
+    reads_data = True
 
     def __call__(self, model: Model, batches: Iterator[Batch], stages: Stages) -> None:
         projection = getattr(model.connector, "projection", None)
