@@ -110,9 +110,10 @@ def test_other_examples_keep_the_contract(written: dict[str, str], tmp_path: Pat
     tokenizer.test_text_round_trips(written["tokenizer"])
     tokenizer.test_marks_are_special_only_where_the_template_writes_them(written["tokenizer"])
     tokenizer.test_saved_and_read_and_made_again_it_is_the_same(written["tokenizer"], tmp_path)
-    objective.test_sums_and_counts_add_up(written["objective"])
-    objective.test_nothing_supervised_is_no_loss(written["objective"])
-    objective.test_gradient_and_bfloat16(written["objective"])
+    for name in ("smoothed", "triplets"):
+        objective.test_sums_and_counts_add_up(name)
+        objective.test_nothing_supervised_is_no_loss(name)
+        objective.test_gradient_and_bfloat16(name)
     policy = find_part("policy", written["policy"])(targets=({"type": "toy"}, {"type": "toy"}))
     assert policy.build().weights([1, 2], [[9, 9], [3, 4]]) == [3, 8]
     contract.test_document_filter_learns_only_what_it_is_told_to_remember(written["document-filter"])
