@@ -101,9 +101,10 @@ def train(
     from sensorium.recipe import find_recipe
     from sensorium.training.trainer import train as run
 
-    run(find_recipe(recipe, *overrides or ()), out, resume=resume, quiet=ctx.obj.quiet, workers=workers)
+    model = run(find_recipe(recipe, *overrides or ()), out, resume=resume, quiet=ctx.obj.quiet, workers=workers)
     if not ctx.obj.quiet:
-        print(f"The model is in {out / 'model'}; talk to it: sensorium chat {out} --image PICTURE")
+        talk = f"; talk to it: sensorium chat {out} --image PICTURE" if model.head.writes else ""
+        print(f"The model is in {out / 'model'}{talk}")
 
 
 @app.command(

@@ -100,7 +100,7 @@ class _Writer:
         self.spans: list[MediaSpan] = []
 
     def turn(self, segments: Sequence[Segment]) -> None:
-        marks = self.layout.template.turn(segments[0].role)
+        marks, start = self.layout.template.turn(segments[0].role), len(self.ids)
         self.mark(marks.prefix, supervised=False)
         for segment in segments:
             if isinstance(segment, Text | Table):
@@ -116,6 +116,8 @@ class _Writer:
                 raise LayoutError(f"{self.sample.name}: no encoder reads a {type(segment).__name__} segment here")
         self.mark(marks.end, supervised=segments[-1].supervise)
         self.mark(marks.after, supervised=False)
+        missing = (marks.length or 0) - (len(self.ids) - start)
+        self._extend((self.layout.tokenizer.pad_id,) * missing, supervised=False)
 
     def mark(self, text: str, supervised: bool) -> None:
         self._extend(self.layout.tokenizer.markers(text), supervised)

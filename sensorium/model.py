@@ -19,7 +19,9 @@ from sensorium.backbones.backbone import Attention, Backbone
 from sensorium.connectors.connector import Connector
 from sensorium.data.batch import Batch, Pictures, collate
 from sensorium.encoders.encoder import Encoder
+from sensorium.errors import ConfigError
 from sensorium.fusion.fusion import Fusion
+from sensorium.heads.embedding import Embedded, EmbeddingHead
 from sensorium.heads.head import Head
 from sensorium.model_config import PARTS, ModelConfig
 from sensorium.sample import Sample, Segment, as_sample
@@ -63,10 +65,12 @@ class Model(nn.Module):
         """Hidden states `[rows, tokens, dim]` of a packed batch."""
         return self.read(batch)[0]
 
-    def read(self, batch: Batch, cache: Any = None, attention: Attention | None = None) -> tuple[Tensor, Any]:
+    def read(
+        self, batch: Batch, cache: Any = None, attention: Attention | None = None, media: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         """Hidden states, and what the fusion keeps for tokens that follow. The keys and values of a `cache` are
-        extended; `attention` stands in for the fusion's own."""
-        media = self.media(batch)
+        extended; `attention` stands in for the fusion's own, and `media` is what `media` gave, if that is known."""
+        media = self.media(batch) if media is None else media
         embeddings = self.fusion(self.backbone.embed(batch.ids), media, batch)
         state = self.fusion.open(media, batch)
         with self.fusion.during(state):
@@ -81,6 +85,34 @@ class Model(nn.Module):
         """The same of `tiles` uint8 `[tiles, 3, height, width]` that are those of some pictures."""
         return self.assembly(self.encoder.features(tiles, pictures), pictures, self.connector)
 
+    def embed_batch(self, batch: Batch) -> tuple[Tensor, Embedded, Embedded]:
+        """One pass: the hidden states, and the embeddings of the samples that have pictures and of those that have
+        text; a `ConfigError` if the head makes none."""
+        head, media = self.embedder, self.media(batch)
+        with self.backbone.tapping(head.config.layer) as heard:
+            hidden = self.read(batch, media=media)[0]
+        return hidden, head.pictures(media, batch), head.texts(heard[-1] if heard else hidden, batch)
+
+    @property
+    def embedder(self) -> EmbeddingHead:
+        """The head that embeds; a `ConfigError` if there is none."""
+        if (found := self.head.embedding) is not None:
+            return found
+        raise ConfigError(
+            f"head '{self.config.head.type_name}' makes no embeddings: compose the model with fusion 'towers', a "
+            "connector of one token and head 'embedding' (as recipe 'clip-mini'), or with head 'token-and-embedding'"
+        )
+
+    @property
+    def writer(self) -> Head:
+        """The head, if text can be written with it; a `ConfigError` otherwise."""
+        if self.head.writes:
+            return self.head
+        raise ConfigError(
+            f"head '{self.config.head.type_name}' writes no text: use model.embed(...) or the suites 'retrieval' and "
+            "'zero-shot', or compose the model with head 'token' or 'token-and-embedding'"
+        )
+
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
@@ -88,9 +120,9 @@ class Model(nn.Module):
     @torch.inference_mode()
     def logits(self, samples: Sequence[Sample | Sequence[Segment | str]]) -> list[Tensor]:
         """Logits `[tokens, vocab]` of each sample, media tokens included, every sample by itself in its row."""
-        laid = [self.layout(as_sample(sample)) for sample in samples]
+        head, laid = self.writer, [self.layout(as_sample(sample)) for sample in samples]
         hidden = self(collate([[one] for one in laid], self.layout).to(self.device))
-        return [self.head(hidden[row, : len(one)]) for row, one in enumerate(laid)]
+        return [head(hidden[row, : len(one)]) for row, one in enumerate(laid)]
 
     def generate(self, prompt: Sample | Sequence[Segment | str], max_tokens: int = 64, temperature: float = 0.0) -> str:
         """The assistant's reply to a prompt; greedy at temperature 0."""
@@ -103,6 +135,13 @@ class Model(nn.Module):
         from sensorium.generation.likelihood import rank
 
         return rank(self, as_sample(prompt), answers)
+
+    def embed(self, samples: Sequence[Sample | Sequence[Segment | str]]) -> Tensor:
+        """Embeddings `[n, dim]` of length 1, each of a sample's picture or of its text; a picture and a text that
+        belong together are alike. A `ConfigError` if the model's head makes none."""
+        from sensorium.generation.embedding import embed
+
+        return embed(self, [as_sample(sample) for sample in samples])
 
     def save(self, folder: str | Path) -> None:
         """Write config, tokenizer and one safetensors file a part; whole or not at all."""

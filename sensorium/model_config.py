@@ -71,9 +71,26 @@ class ModelConfig(Config):
             )
         return self
 
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        longest = self.backbone.max_positions
+        if longest is not None and self.context > longest:
+            raise ValueError(
+                f"context is {self.context} and the backbone has {longest} positions: lower context, or give the "
+                "backbone more"
+            )
+        extra = self.connector.extra_tokens
+        if extra and self.encoder.tokens < self.encoder.grid[0] * self.encoder.grid[1] + extra:
+            raise ValueError(
+                f"connector '{self.connector.type_name}' reads a class token, which encoder '{self.encoder.type_name}' "
+                "does not give as it is: set class_token, or drop_class_token to false, or choose another connector"
+            )
+        return self
+
     def resolved(self) -> Self:
         """This config with everything that its parts name elsewhere (a folder of weights, say) written into it."""
-        return self.model_copy(update={name: part.resolved() for name, part in self if isinstance(part, PartConfig)})
+        parts = {name: part.resolved() for name, part in self if isinstance(part, PartConfig)}
+        return self.from_dict(self.model_copy(update=parts).to_dict())
 
     def make_tokenizer(self) -> Tokenizer:
         """The tokenizer of a new model: trained, or read where the config says."""

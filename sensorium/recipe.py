@@ -79,6 +79,23 @@ class Recipe(Config):
         return any(self.stages[number].name in later.needs() for later in self.stages[number + 1 :])
 
     @model_validator(mode="after")
+    def _heads_suit_objectives(self) -> Self:
+        head = self.model.head
+        for number, stage in enumerate(self.stages):
+            wants = stage.objective.part
+            if wants.compares and not head.part.embeds:
+                raise ValueError(
+                    f"stages.{number}.objective '{stage.objective.type_name}' compares embeddings and model.head "
+                    f"'{head.type_name}' makes none: set it to 'embedding' or 'token-and-embedding'"
+                )
+            if wants.reads_logits and not head.part.writes:
+                raise ValueError(
+                    f"stages.{number}.objective '{stage.objective.type_name}' reads logits and model.head "
+                    f"'{head.type_name}' gives none: set it to 'token' or 'token-and-embedding'"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _data_is_found(self) -> Self:
         if self.data is not None:
             for key in ("stages", "evaluation"):

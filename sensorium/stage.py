@@ -32,7 +32,8 @@ class Stage(Config):
     trainable: tuple[Literal["encoder", "connector", "assembly", "fusion", "backbone", "head", "adapters"], ...] = PARTS
     cache_features: bool | Path = Field(
         default=False,
-        description="keep the features of a frozen encoder, in the run's folder or in the one that is named",
+        description="keep the features of a frozen encoder and of a frozen text tower, in the run's folder or in the "
+        "one that is named",
     )
     steps: int = Field(ge=0, description="optimiser steps; of a stage without any, only the edits are done")
     lr: float = Field(default=3e-4, gt=0, description="peak learning rate")

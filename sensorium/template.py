@@ -16,6 +16,11 @@ class Turn(Config):
     prefix: str = ""
     end: str = ""
     after: str = ""
+    length: int | None = Field(
+        default=None,
+        ge=1,
+        description="shorter turns are filled up to so many tokens with padding, as SigLIP's texts are",
+    )
 
 
 class ChatTemplate(Config):

@@ -27,11 +27,12 @@ from sensorium.data.batch import Batch, Pictures, Regions, collate
 from sensorium.data.tiling import Cut, TilePlan, Tiling
 from sensorium.documents.document import Figure, Picture, Reading
 from sensorium.documents.filter import apply
+from sensorium.objectives.objective import StepObjective
 from sensorium.template import ChatTemplate
 from sensorium.tokenizers.tokenizer import Tokenizer
 
 VOCAB, DIM, GRID, IN = 40, 32, (4, 4), 16
-TILES, MEDIA = 5, 32
+TILES, MEDIA, SEEN = 5, 32, 3
 TILE = TileTokens(GRID[0] * GRID[1], GRID)
 CUTS = (
     Cut((60, 20), TilePlan(1, 2, thumbnail=True)),
@@ -70,7 +71,7 @@ class Case:
             "head": {"weight": nn.Parameter(torch.randn(VOCAB, DIM)), "bias": None, "media_dim": MEDIA},
         }
         part = wake(self.config.build(**given[self.family]))
-        around = {"backbone": Read, "fusion": Fused, "assembly": Assembled}
+        around = {"backbone": Read, "fusion": Fused, "assembly": Assembled, "head": Headed}
         return wake(around[self.family](part)) if self.family in around else part
 
     def inputs(self, n: int) -> tuple[Any, ...]:
@@ -80,7 +81,8 @@ class Case:
             width, height = self.config.input_size
             return (torch.randint(0, 256, (n, 3, height, width), dtype=torch.uint8, generator=dice),)
         if self.family == "connector":
-            return (torch.randn(n, GRID[0] * GRID[1], IN, generator=dice),)
+            tokens = GRID[0] * GRID[1] + self.config.extra_tokens
+            return (torch.randn(n, tokens, IN, generator=dice),)
         if self.family == "backbone":
             documents = torch.tensor([[1, 1, 1, 2, 2, 2, 2]]).expand(n, 7)
             positions = torch.tensor([[0, 1, 2, 0, 1, 2, 3]]).expand(n, 7)
@@ -107,7 +109,8 @@ class Case:
         if self.family == "assembly":
             pieces = [piece for i in range(n) for piece in self.config.pieces(CUTS[i % len(CUTS)], TILE)]
             return sum(piece for piece in pieces if isinstance(piece, int)), DIM
-        return (2, 12, DIM) if self.family == "fusion" else (n, VOCAB)
+        head: Any = self.config.part
+        return (2, 12, DIM) if self.family == "fusion" else (n, VOCAB * head.writes + SEEN * head.embeds)
 
     @property
     def least(self) -> int:
@@ -142,6 +145,24 @@ class Fused(nn.Module):
         with fusion.during(fusion.open(media, batch)):
             given = fusion(embeddings, media, batch)
             return self.backbone[0](given, batch.positions, fusion.attention(batch))
+
+
+class Headed(nn.Module):
+    """A head, with the logits of what it embeds against three pictures."""
+
+    def __init__(self, head: Any) -> None:
+        super().__init__()
+        self.head = head
+        self.seen = torch.randn(SEEN, MEDIA, generator=torch.Generator().manual_seed(7))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        head, given = self.head, []
+        if head.writes:
+            given.append(head(hidden))
+        if (embedding := head.embedding) is not None:
+            given.append(embedding.logits(embedding(hidden), embedding.see(self.seen)))
+        assert head.embeds == (embedding is not None)
+        return torch.cat(given, dim=-1)
 
 
 def pictures(n: int, fusion: Any = None) -> Batch:
@@ -424,17 +445,27 @@ class TestObjective:
     def parts(self, name: str) -> tuple[Any, Any, list[Any]]:
         from toy import Toy
 
-        model, source = toy_model("model.connector=pixel-shuffle"), Toy(Toy.Config())
-        return example("objective", name).build(), model, [model.layout(source[i]) for i in range(4)]
+        objective, source = example("objective", name).build(), Toy(Toy.Config())
+        head = "token-and-embedding" if objective.compares else "token"
+        model = toy_model("model.connector=pixel-shuffle", f"model.head={head}")
+        return objective, model, [model.layout(source[i]) for i in range(4)]
 
     def test_sums_and_counts_add_up(self, name: str) -> None:
         objective, model, laid = self.parts(name)
         whole = objective(model, collate([[one] for one in laid], model.layout))
-        halves = [objective(model, collate([[one] for one in half], model.layout)) for half in (laid[:1], laid[1:])]
+        parts = [collate([[one] for one in half], model.layout) for half in (laid[:1], laid[1:])]
+        halves = [objective(model, part) for part in parts]
         assert whole.total.ndim == 0
         assert whole.count == sum(half.count for half in halves) > 0
         assert whole.count == objective.count(collate([[one] for one in laid], model.layout))
-        torch.testing.assert_close(whole.total, sum(half.total for half in halves), rtol=1e-4, atol=1e-4)
+        total = sum(half.total for half in halves)
+        if isinstance(objective, StepObjective):  # the halves' items are compared with each other, too
+            reads = [objective.read(model, part) for part in parts]
+            columns = tuple(torch.cat(column) for column in zip(*(read.compared for read in reads), strict=True))
+            together = sum(read.own for read in reads) + objective.compare(model, columns, whole.count)
+            assert (together - total).abs() > 1e-3
+            total = together
+        torch.testing.assert_close(whole.total, total, rtol=1e-4, atol=1e-4)
 
     def test_nothing_supervised_is_no_loss(self, name: str) -> None:
         objective, model, laid = self.parts(name)

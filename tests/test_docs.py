@@ -115,9 +115,10 @@ def test_other_examples_keep_the_contract(written: dict[str, str], tmp_path: Pat
     tokenizer.test_text_round_trips(written["tokenizer"])
     tokenizer.test_marks_are_special_only_where_the_template_writes_them(written["tokenizer"])
     tokenizer.test_saved_and_read_and_made_again_it_is_the_same(written["tokenizer"], tmp_path)
-    objective.test_sums_and_counts_add_up(written["objective"])
-    objective.test_nothing_supervised_is_no_loss(written["objective"])
-    objective.test_gradient_and_bfloat16(written["objective"])
+    for name in ("smoothed", "triplets"):
+        objective.test_sums_and_counts_add_up(name)
+        objective.test_nothing_supervised_is_no_loss(name)
+        objective.test_gradient_and_bfloat16(name)
     policy = find_part("policy", written["policy"])(targets=({"type": "toy"}, {"type": "toy"}))
     assert policy.build().weights([1, 2], [[9, 9], [3, 4]]) == [3, 8]
     contract.test_document_filter_learns_only_what_it_is_told_to_remember(written["document-filter"])
@@ -250,9 +251,9 @@ def test_make_knows_what_is_to_be_made(page: Path) -> None:
     assert set(named) <= set(targets)
 
 
-def test_the_readme_lists_the_recipes() -> None:
-    section = README.read_text().partition("## Recipes")[2].partition("\n## ")[0]
-    listed = re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE)
+def test_the_recipes_are_listed() -> None:
+    sections = [(ROOT / page).read_text().partition("## Recipes")[2] for page in ("README.md", "docs/families.md")]
+    listed = re.findall(r"^\| `([\w.-]+)` \|", "".join(part.partition("\n## ")[0] for part in sections), re.MULTILINE)
     ours = [name for name in recipe_names() if recipes.RECIPES[name].__module__.startswith("sensorium.recipes.")]
     assert sorted(listed) == ours
 

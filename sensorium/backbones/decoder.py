@@ -136,16 +136,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, attention: Attention) -> Tensor:
     """Scaled dot-product attention, `q` `[rows, heads, tokens, head_dim]`, `k` and `v` with as many or fewer heads.
 
     On a CPU, packed samples are attended to one by one rather than under one masked square: with packs of many samples
-    that is several times less work. It stays in float32, whose kernels need no compiling for each new length.
+    that is several times less work. It is in float32 at least, whose kernels need no compiling for each new length.
     """
     grouped = q.shape[1] != k.shape[1]
     if attention.unpack is None or attention.repack is None or q.is_cuda or k.shape[2] != q.shape[2]:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=attention.mask, enable_gqa=grouped)
     dtype, (rows, heads, tokens, head_dim) = q.dtype, q.shape
-    flat = torch.cat([q, k, v], dim=1).transpose(1, 2).flatten(0, 1).float()
+    flat = torch.cat([q, k, v], dim=1).transpose(1, 2).flatten(0, 1).to(torch.promote_types(dtype, torch.float32))
     samples = flat.index_select(0, attention.unpack.flatten()).unflatten(0, attention.unpack.shape).transpose(1, 2)
     q, k, v = samples.split([heads, k.shape[1], v.shape[1]], dim=1)
-    attended = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped).transpose(1, 2)
+    causal = attention.keys is None
+    attended = F.scaled_dot_product_attention(q, k, v, attention.keys, is_causal=causal, enable_gqa=grouped)
+    attended = attended.transpose(1, 2)
     packed = attended.flatten(0, 1).index_select(0, attention.repack)
     return packed.view(rows, tokens, heads, head_dim).transpose(1, 2).to(dtype)
 

@@ -30,6 +30,9 @@ class HFCausal(Backbone, name="hf"):
             default="", description="a local folder or GGUF file, or package:NAME of an installed package"
         )
         architecture: dict[str, Any] = Field(default={}, description="the model's transformers config; read from path")
+        layers: int | None = Field(
+            default=None, ge=1, description="keep the first so many, as text towers may; by default all"
+        )
 
         @classmethod
         def example(cls) -> Self | None:
@@ -41,12 +44,16 @@ class HFCausal(Backbone, name="hf"):
 
         def miniature(self) -> Self:
             few = {**self.resolved().architecture, "num_hidden_layers": 2}
-            return self.model_copy(update={"architecture": few, "path": ""})
+            return self.model_copy(update={"architecture": few, "path": "", "layers": None})
 
         def resolved(self) -> Self:
-            if self.architecture:
-                return self
-            return self.model_copy(update={"architecture": read_architecture(self.path)})
+            architecture = self.architecture or read_architecture(self.path)
+            if self.layers is not None:
+                depth = architecture.get("num_hidden_layers", self.layers)
+                if self.layers > depth:
+                    raise ConfigError(f"backbone 'hf': layers is {self.layers} and the model has {depth}")
+                architecture = {**architecture, "num_hidden_layers": self.layers}
+            return self.model_copy(update={"architecture": architecture})
 
         @property
         def dim(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,11 +38,13 @@ def leak(subject: Subject) -> str:
             if mask_only:
                 _mask_only(model)
             set_trainable(model, stage)  # as in training: statistics over the batch would be a leak
-            forms.append(_logits(model, batch))
+            forms.append(_given(model, batch))
             for number in range(len(documents)):
                 _isolated(model, documents, batch, number, dtype, f"stage '{stage.name}'")
-        apart = float((forms[0] - forms[1]).abs().max() / forms[0].abs().max())
-        require(apart < 1e-4, f"stage '{stage.name}': attention by its mask alone, as on a GPU, differs by {apart:.1e}")
+        for one, other in zip(*forms, strict=True):
+            apart = float((one.values - other.values).abs().max() / one.values.abs().max())
+            what = f"stage '{stage.name}': attention by its mask alone, as on a GPU, differs by {apart:.1e}"
+            require(apart < 1e-4, what)
     pictures = sum(bool(laid.spans) for laid in documents)
     return f"{len(documents)} samples in a row, {pictures} with pictures: each changed, the others bit-identical"
 
@@ -55,22 +58,41 @@ def _mask_only(model: Model) -> None:
 def _isolated(
     model: Model, documents: Sequence[LaidOut], batch: Batch, number: int, dtype: torch.dtype, where: str
 ) -> None:
-    """Change the text, then the pictures of one of the packed samples; its own logits move and no others do."""
-    before = _logits(model, batch, dtype)
+    """Change the text, then the pictures of one of the packed samples; its own logits (or embeddings) move and no
+    others do."""
+    before = _given(model, batch, dtype)
     start, own = sum(map(len, documents[:number])), torch.zeros_like(batch.media)
     own[0, start : start + len(documents[number])] = True
     text, picture = _changed(batch, own, media_of(documents, number), model.tokenizer.vocab_size)
     for what, changed in [("text", text)] + ([("picture", picture)] if documents[number].spans else []):
-        after, name = _logits(model, changed, dtype), f"{where}: the {what} of sample {number + 1} of {len(documents)}"
-        require(not torch.equal(before[own], after[own]), f"{name} does not reach its own logits")
-        moved = int(((before != after).any(-1) & ~own).sum())
-        require(not moved, f"{name} changes the logits of {moved} tokens of the others")
+        after, name = _given(model, changed, dtype), f"{where}: the {what} of sample {number + 1} of {len(documents)}"
+        moved = [one.owners[(one.values != other.values).any(-1)] for one, other in zip(before, after, strict=True)]
+        mine = [int((owners == number + 1).sum()) for owners in moved]
+        require(any(mine), f"{name} does not reach its own logits")
+        strange = sum(len(owners) for owners in moved) - sum(mine)
+        require(not strange, f"{name} changes the logits of {strange} tokens of the others")
 
 
-def _logits(model: Model, batch: Batch, dtype: torch.dtype = torch.float32) -> Tensor:
+class Given(NamedTuple):
+    """Something that a model gives for a row of packed samples."""
+
+    values: Tensor
+    """`[n, k]`: logits of tokens, or embeddings"""
+    owners: Tensor
+    """int64 `[n]`: the number of the sample in the row that each belongs to"""
+
+
+def _given(model: Model, batch: Batch, dtype: torch.dtype = torch.float32) -> list[Given]:
+    """All that leaves a model: logits, if it writes, and embeddings, if it makes them."""
     torch.manual_seed(0)
+    found = []
     with autocast(dtype, torch.device("cpu")):
-        return model.head(model(batch))
+        if model.head.writes:
+            found.append(Given(model.head(model(batch))[0], batch.documents[0]))
+        if model.head.embeds:
+            _, *embedded = model.embed_batch(batch)
+            found += [Given(one.vectors, one.samples) for one in embedded if len(one.samples)]
+    return found
 
 
 def _changed(batch: Batch, own: Tensor, pictures: slice, vocab: int) -> tuple[Batch, Batch]:
@@ -85,11 +107,12 @@ def no_images(subject: Subject) -> str:
     """A batch without images works, and gives encoder and connector zero gradients, not none."""
     _, batch = subject.packed(blind=True)
     require(not len(batch.tiles), f"{len(batch.tiles)} tiles in a batch without pictures")
-    count = 0
+    count, tried = 0, False
     for number in range(len(subject.small.stages)):
         run = subject.run(number)
         if run.objective.needs_pictures:
             continue
+        tried = True
         run.accumulate([batch])
         for part in (run.model.encoder, run.model.connector):
             for name, weight in part.named_parameters():
@@ -99,6 +122,8 @@ def no_images(subject: Subject) -> str:
                         weight.grad is not None, f"{where} has no gradient: beside others with images it would hang"
                     )
                     require(not weight.grad.any(), f"{where} has a gradient without images")  # type: ignore[union-attr]
+    if not tried:
+        return "not applicable: no stage learns from text alone"
     return f"a batch of text trained, with zero gradients for {count} tensors of encoder and connector"
 
 
@@ -141,6 +166,8 @@ def gradients(subject: Subject) -> str:
 def cached_generation(subject: Subject) -> str:
     """Cached generation equals uncached: the same greedy tokens, logits within 1e-4."""
     model = subject.twin(awake=True)
+    if not model.head.writes:
+        return "not applicable: the model writes no text"
     model.config, model.layout = subject.base.config, subject.base.layout
     prompts = [subject.unbounded(_prompt(laid.sample), reply="assistant") for laid in subject.short]
     prompts = [prompt for prompt in prompts if len(prompt) + NEW_TOKENS <= model.config.context]
@@ -213,7 +240,8 @@ def checkpoint(subject: Subject) -> str:
     texts = [s.text for laid in subject.short[:8] for s in laid.sample.segments if isinstance(s, Text)]
     for text in texts:
         require(loaded.tokenizer.encode(text) == model.tokenizer.encode(text), f"{text[:60]!r} has other tokens now")
-    different = (_logits(model, batch) != _logits(loaded, batch)).any(-1).sum()
-    require(not different, f"{int(different)} of {batch.real_tokens} tokens have other logits after loading")
+    for one, other in zip(_given(model, batch), _given(loaded, batch), strict=True):
+        different = int((one.values != other.values).any(-1).sum())
+        require(not different, f"{different} of {len(one.values)} logits or embeddings are others after loading")
     size = sum(file.stat().st_size for file in folder.iterdir())
     return f"{size / 1e6:.1f} MB written and read, {batch.real_tokens} tokens bit-identical"

@@ -57,16 +57,17 @@ def token_count(subject: Subject) -> str:
 
 def _text_tokens(layout: Layout, laid: LaidOut) -> list[int]:
     """Tokens of each text and each mark of a sample, counted from its segments."""
-    counts, role = [], ""
+    counts = []
     if laid.sample.segments[0].role != "document":
         counts.append(len(layout.tokenizer.markers(layout.template.begin)))
-    for segment in layout.template.opened(laid.sample).segments:
-        if segment.role != role:
-            marks = layout.template.turn(segment.role)
-            counts += [len(layout.tokenizer.markers(mark)) for mark in (marks.prefix, marks.end, marks.after)]
-        role = segment.role
-        if isinstance(segment, Text | Table):
-            counts.append(len(layout.tokenizer.encode(text_of(segment))))
+    for turn in layout.template.opened(laid.sample).turns():
+        marks = layout.template.turn(turn[0].role)
+        texts = [text_of(segment) for segment in turn if isinstance(segment, Text | Table)]
+        tokens = [len(layout.tokenizer.markers(mark)) for mark in (marks.prefix, marks.end, marks.after)]
+        tokens += [len(layout.tokenizer.encode(text)) for text in texts]
+        pictures = [picture_size(s.source) for s in turn if isinstance(s, Image)] if marks.length else []
+        filled = (marks.length or 0) - sum(tokens) - sum(map(layout.tokens_for, pictures))
+        counts += [*tokens, max(0, filled)]
     return counts
 
 
@@ -114,9 +115,9 @@ def labels(subject: Subject) -> str:
         lossy += any(tokenizer.decode(list(tokenizer.encode(text))).strip() != text.strip() for text in texts)
         tokens += count
     for number, stage in enumerate(subject.recipe.stages):
-        objective = stage.objective.build()
-        if isinstance(objective, NextToken):
-            _shift(subject, objective, number)
+        writing = stage.objective.build().writing
+        if isinstance(writing, NextToken):
+            _shift(subject, writing, number)
     note = f"; {lossy} samples have text the tokenizer cannot write back exactly" if lossy else ""
     return f"{tokens} supervised tokens in {len(subject.samples)} samples are the segments' text{note}"
 

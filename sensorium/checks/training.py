@@ -15,7 +15,6 @@ from sensorium.data.batch import collate
 from sensorium.generation.engine import Sampler, stream
 from sensorium.laid_out import LaidOut, truncate
 from sensorium.model import PARTS, Model
-from sensorium.objectives.next_token import NextToken
 from sensorium.sample import Sample, Text
 from sensorium.training.checkpoint import load_model
 from sensorium.training.progress import LOG
@@ -127,7 +126,7 @@ def _still(run: StageRun, before: dict[str, Tensor], trainable: tuple[str, ...],
 def overfit(subject: Subject) -> str:
     """Trained on one sample, a model reproduces its text by generation: labels, shift, mask and template agree."""
     laid, stages = next(iter(subject.illustrated or subject.short)), subject.small.stages
-    writing = [n for n, stage in enumerate(stages) if isinstance(stage.objective, NextToken.Config)]
+    writing = [n for n, stage in enumerate(stages) if stage.objective.build().writing is not None]
     if not writing:
         return "not applicable: no stage learns to write"
     trained = {name for stage in stages for name in stage.trainable}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -23,6 +23,9 @@ class Connector(nn.Module, Part, family="connector", package="sensorium.connecto
     """`[n, tokens, in_dim]` to `[n, out_tokens, out_dim]`; it knows the grid of the features it is given."""
 
     class Config(PartConfig):
+        extra_tokens: ClassVar[int] = 0
+        """Tokens before the grid, such as a class token, that the encoder must give."""
+
         def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
             """How many tokens leave for `tokens` that enter from a feature map of `grid` (rows, columns)."""
             return tokens
@@ -51,3 +54,13 @@ class Connector(nn.Module, Part, family="connector", package="sensorium.connecto
         """One vector for each picture or tile, `[n, out_dim]`, from what `forward` gave: what objectives read that
         look at pictures as a whole."""
         return tokens.mean(dim=1)
+
+
+class OneToken(Connector.Config):
+    """Base of the configs of connectors that make one token of a picture, as two towers want it."""
+
+    def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
+        return 1
+
+    def out_grid(self, tokens: int, grid: tuple[int, int]) -> None:
+        return None

@@ -154,6 +154,26 @@ class Batch:
         """The names of what is not the same to the bit."""
         return _different(self, other)
 
+    def samples_of_tokens(self) -> Tensor:
+        """int64 `[rows, tokens]`: a number for each token's sample, the same in `samples_of_pictures`; they rise from
+        row to row and within it. What is padding has one, too."""
+        rows = torch.arange(len(self.documents), device=self.documents.device)[:, None]
+        return self.documents + rows * self._most
+
+    def samples_of_pictures(self) -> Tensor:
+        """int64 `[pictures]`: the number of each picture's sample."""
+        return self.pictures.documents + self.pictures.rows * self._most
+
+    @property
+    def _most(self) -> int:
+        """More than there are samples in any row."""
+        return int(self.documents.max()) + 1
+
+    def told(self) -> Tensor:
+        """int64 `[samples]`: the numbers of the samples that have both a picture and a supervised token, in order."""
+        pictured, told = self.samples_of_pictures().unique(), self.samples_of_tokens()[self.supervised].unique()
+        return pictured[torch.isin(pictured, told)]
+
     def names(self) -> str:
         return ", ".join(name for row in self.samples for name in row)
 

@@ -1,7 +1,8 @@
 """A vision transformer (Dosovitskiy et al., arXiv 2010.11929) with a patch or a convolutional stem.
 
 The convolutional stem (Xiao et al., arXiv 2106.14881) reaches the same grid by stride-2 convolutions; it learns
-several times faster from nothing. With the patch stem and a class token this is the ViT of `transformers`.
+several times faster from nothing. With the patch stem and a class token this is the ViT of `transformers`; CLIP's and
+SigLIP's are spelt out in `sensorium.interop.clip` and `sensorium.interop.siglip`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from sensorium.encoders.block import Activation, Block
 from sensorium.encoders.encoder import Encoder, Normalise, rounded_up
 
 
@@ -22,14 +24,22 @@ class ViT(Encoder, name="vit"):
 
     class Config(Encoder.Config):
         image_size: int = Field(default=64, ge=8, description="side of the square input in pixels")
-        patch_size: int = Field(default=8, ge=2, description="pixels per patch side; image_size must be a multiple")
+        patch_size: int = Field(
+            default=8,
+            ge=2,
+            description="pixels per patch side; the conv stem needs a multiple as image_size, the patch stem leaves "
+            "out what is beyond the last whole patch",
+        )
         width: int = Field(default=128, ge=8, description="feature width")
         depth: int = Field(default=4, ge=0, description="transformer blocks")
         num_heads: int = Field(default=4, ge=1)
         mlp_ratio: float = Field(default=4.0, gt=0)
         stem: Literal["conv", "patch"] = "conv"
         stem_blocks: int = Field(default=0, ge=0, description="residual 3x3 convolutions on the grid, for wider view")
+        stem_bias: bool = Field(default=True, description="of the patch stem; CLIP has none")
         class_token: bool = False
+        initial_norm: bool = Field(default=False, description="normalise before the first block, as CLIP does")
+        activation: Activation = Field(default="gelu", description="quick-gelu: CLIP's; gelu-tanh: SigLIP's")
         final_norm: bool = True
         norm_eps: float = 1e-6
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -37,7 +47,7 @@ class ViT(Encoder, name="vit"):
 
         @model_validator(mode="after")
         def _dimensions(self) -> ViT.Config:
-            if self.image_size % self.patch_size:
+            if self.image_size % self.patch_size and self.stem == "conv":
                 raise ValueError(
                     f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; change one"
                 )
@@ -73,7 +83,12 @@ class ViT(Encoder, name="vit"):
         self.stem = _conv_stem(config) if config.stem == "conv" else _patch_stem(config)
         self.class_token = nn.Parameter(torch.zeros(1, 1, config.width)) if config.class_token else None
         self.positions = nn.Parameter(torch.randn(1, config.tokens, config.width) * 0.02)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.initial_norm = nn.LayerNorm(config.width, config.norm_eps) if config.initial_norm else nn.Identity()
+        inner = round(config.width * config.mlp_ratio)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.num_heads, inner, config.norm_eps, config.activation)
+            for _ in range(config.depth)
+        )
         self.norm = nn.LayerNorm(config.width, config.norm_eps) if config.final_norm else nn.Identity()
         self.blocks.apply(self._initialise)
 
@@ -91,7 +106,7 @@ class ViT(Encoder, name="vit"):
         hidden = self.stem(self.normalise(tiles)).flatten(2).transpose(1, 2)
         if self.class_token is not None:
             hidden = torch.cat([self.class_token.expand(len(hidden), -1, -1), hidden], dim=1)
-        hidden = hidden + self.positions
+        hidden = self.initial_norm(hidden + self.positions)
         for block in self.blocks:
             hidden = block(hidden)
         return self.norm(hidden)[:count]
@@ -108,35 +123,8 @@ class ViT(Encoder, name="vit"):
         return list(self.blocks)
 
 
-class Block(nn.Module):
-    """Pre-norm self-attention and GELU feed-forward, both residual."""
-
-    def __init__(self, config: ViT.Config) -> None:
-        super().__init__()
-        width, inner = config.width, int(config.width * config.mlp_ratio)
-        self.num_heads = config.num_heads
-        self.attention_norm = nn.LayerNorm(width, config.norm_eps)
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.mlp_norm = nn.LayerNorm(width, config.norm_eps)
-        self.up = nn.Linear(width, inner)
-        self.down = nn.Linear(inner, width)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        n, tokens, width = hidden.shape
-        q, k, v = (
-            self.qkv(self.attention_norm(hidden))
-            .view(n, tokens, 3, self.num_heads, width // self.num_heads)
-            .permute(2, 0, 3, 1, 4)
-            .unbind(0)
-        )
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, width)
-        hidden = hidden + self.out(attended)
-        return hidden + self.down(F.gelu(self.up(self.mlp_norm(hidden))))
-
-
 def _patch_stem(config: ViT.Config) -> nn.Module:
-    return nn.Conv2d(3, config.width, config.patch_size, config.patch_size)
+    return nn.Conv2d(3, config.width, config.patch_size, config.patch_size, bias=config.stem_bias)
 
 
 def _conv_stem(config: ViT.Config) -> nn.Module:

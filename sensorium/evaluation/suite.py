@@ -22,6 +22,8 @@ class Metric:
     n: int
     ci95: tuple[float, float]
     goal: float | None = None
+    unit: str = ""
+    """of what is no share"""
 
     def to_dict(self) -> dict[str, Any]:
         return {"value": self.value, "n": self.n, "ci95": list(self.ci95)}

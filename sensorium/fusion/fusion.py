@@ -24,6 +24,9 @@ class Fusion(nn.Module, Part, family="fusion", package="sensorium.fusion"):
     gets. A fusion that reaches into the backbone's layers hooks them in `attach`, once; its hooks find what belongs to
     the batch at hand in `self.state`."""
 
+    separate = False
+    """Whether pictures never reach the text, so that the hidden states of a text depend on that text alone."""
+
     class Config(PartConfig):
         def media_dim(self, backbone: int, encoder: int) -> int:
             """The width of features, given those of the backbone and the encoder; by default the backbone's."""

@@ -54,7 +54,7 @@ def generate(
 @torch.inference_mode()
 def stream(model: Model, laid: Sequence[LaidOut], max_tokens: int, sampler: Sampler) -> Iterator[list[int | None]]:
     """One token a prompt at a time, `None` for those that have ended; the context ends each prompt by itself."""
-    stop = model.tokenizer.markers(model.config.template.assistant.end)[:1]
+    head, stop = model.writer, model.tokenizer.markers(model.config.template.assistant.end)[:1]
     batch = collate([[one] for one in laid], model.layout).to(model.device)
     cache = model.backbone.new_cache()
     hidden, state = model.read(batch, cache)
@@ -63,7 +63,7 @@ def stream(model: Model, laid: Sequence[LaidOut], max_tokens: int, sampler: Samp
     seen = batch.documents > 0
     ended = torch.zeros(len(laid), dtype=torch.bool, device=model.device)
     for step in range(max_tokens):
-        tokens = sampler(model.head(last).float())
+        tokens = sampler(head(last).float())
         ended |= lengths + step >= model.config.context
         ended |= torch.isin(tokens, torch.tensor(stop, device=model.device))
         yield [None if done else int(token) for token, done in zip(tokens, ended, strict=True)]

@@ -25,9 +25,9 @@ def rank(model: Model, prompt: Sample, answers: Sequence[str], per_token: bool =
 @torch.inference_mode()
 def likelihoods(model: Model, laid: Sequence[LaidOut]) -> tuple[Tensor, Tensor]:
     """The log-likelihood, in nats, of what is supervised in each sample, `[n]`, and of how many tokens it is, `[n]`."""
-    batch = collate([[one] for one in laid], model.layout).to(model.device)
+    head, batch = model.writer, collate([[one] for one in laid], model.layout).to(model.device)
     rows, places = predicting(batch)
-    logits = model.head(model(batch)[rows, places]).float()
+    logits = head(model(batch)[rows, places]).float()
     scores = logits.log_softmax(-1).gather(-1, batch.ids[rows, places + 1, None])[:, 0]
     totals = scores.new_zeros(len(laid)).index_add(0, rows, scores)
     counts = scores.new_zeros(len(laid)).index_add(0, rows, torch.ones_like(scores))

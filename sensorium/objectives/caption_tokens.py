@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from sensorium.data.batch import Batch
 from sensorium.objectives.objective import Loss, Objective, precise
@@ -26,14 +25,14 @@ class CaptionTokens(Objective, name="caption-tokens"):
 
     def count(self, batch: Batch) -> int:
         """Samples with a picture and a supervised token."""
-        return len(_samples(batch)[1])
+        return len(batch.told())
 
     def __call__(self, model: Any, batch: Batch) -> Loss:
         media = model.connector(model.encoder(batch.tiles))
         pictures = model.connector.pooled(media)
         pictures = F.rms_norm(precise(pictures), pictures.shape[-1:])
-        sample, shown, most = _samples(batch)
-        owner = owners(batch)[batch.pictures.of_tiles()]
+        sample, shown = batch.samples_of_tokens(), batch.told()
+        owner, most = batch.samples_of_pictures()[batch.pictures.of_tiles()], int(sample.max()) + 1
         sizes = torch.bincount(owner, minlength=most)[shown]
         pooled = pictures.new_zeros(most, media.shape[-1]).index_add(0, owner, pictures)[shown]
         present = torch.zeros(most, len(model.head.weight), device=media.device)
@@ -41,18 +40,3 @@ class CaptionTokens(Objective, name="caption-tokens"):
         targets = present[shown] / present[shown].sum(-1, keepdim=True)
         logits = precise(model.head(pooled / sizes[:, None]))
         return Loss(-(targets * logits.log_softmax(-1)).sum(), len(shown))
-
-
-def _samples(batch: Batch) -> tuple[Tensor, Tensor, int]:
-    """`[rows, tokens]`: a number for the sample of each token; the numbers that have both a picture and a supervised
-    token; and a bound on them."""
-    most = int(batch.documents.max()) + 1
-    rows = torch.arange(len(batch.documents), device=batch.documents.device)[:, None]
-    sample = batch.documents + rows * most
-    pictured, told = owners(batch).unique(), sample[batch.supervised].unique()
-    return sample, pictured[torch.isin(pictured, told)], most * len(batch.documents)
-
-
-def owners(batch: Batch) -> Tensor:
-    """int64 `[pictures]`: the number of the sample that each picture is of, as in `_samples`."""
-    return batch.pictures.documents + batch.pictures.rows * (int(batch.documents.max()) + 1)

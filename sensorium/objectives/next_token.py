@@ -24,16 +24,24 @@ class NextToken(Objective, name="next-token"):
     def count(self, batch: Batch) -> int:
         return len(predicting(batch)[0])
 
+    @property
+    def writing(self) -> NextToken:
+        return self
+
     def __call__(self, model: Any, batch: Batch) -> Loss:
+        return self.read(model.head, model(batch), batch)
+
+    def read(self, head: Any, hidden: Tensor, batch: Batch) -> Loss:
+        """The loss from hidden states `[rows, tokens, dim]`."""
         rows, places = predicting(batch)
-        hidden = model(batch)[rows, places]
+        hidden = hidden[rows, places]
         labels = batch.ids[rows, places + 1]
         total = hidden.new_zeros((), dtype=torch.float32)
         for part, wanted in zip(hidden.split(self.config.chunk), labels.split(self.config.chunk), strict=True):
             if len(labels) > self.config.chunk:
-                total = total + checkpoint(_cross_entropy, model.head, part, wanted, use_reentrant=False)
+                total = total + checkpoint(_cross_entropy, head, part, wanted, use_reentrant=False)
             else:
-                total = total + _cross_entropy(model.head, part, wanted)
+                total = total + _cross_entropy(head, part, wanted)
         return Loss(total, len(labels))
 
 

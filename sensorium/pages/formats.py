@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 
 def is_share(metric: Metric) -> bool:
     """Whether a metric lies between 0 and 1 with all its interval, and so reads as a percentage."""
-    return all(0 <= value <= 1 for value in (metric.value, *metric.ci95))
+    return not metric.unit and all(0 <= value <= 1 for value in (metric.value, *metric.ci95))
 
 
 def value(metric: Metric) -> str:

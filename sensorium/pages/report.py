@@ -182,6 +182,11 @@ def _talk(run: Run, question: str) -> Html:
     folder = shlex.quote(str(run.folder))
     shell = f"sensorium chat {folder} --image picture.png --ask {shlex.quote(question)}"
     python = f'import sensorium as sm\n\nmodel = sm.load("{run.folder}")\n'
+    if not run.recipe.model.head.part.writes:
+        python += 'pictures, texts = [[sm.Image("picture.png")]], [["a red circle"], ["a blue square"]]\n'
+        python += "model.embed(pictures) @ model.embed(texts).T"
+        note = "How alike a picture and texts are, by their embeddings, from Python."
+        return section("Compare", tag("pre", python), note=note)
     python += f'model.generate([sm.Image("picture.png"), sm.Text({json.dumps(question)})])'
     note = "From a shell (without --ask it becomes a conversation), or from Python."
     return section("Talk to it", tag("pre", shell), tag("br"), tag("pre", python), note=note)

@@ -9,7 +9,6 @@ from sensorium.recipes.mini import align_connector, instruct, miniature, see
 from sensorium.recipes.published import (
     LLAVA_GREY,
     VICUNA_7B,
-    VICUNA_13B,
     clip_l_224,
     clip_l_336,
     slot,
@@ -76,13 +75,6 @@ def llava_1_5() -> Recipe:
             stage("instruct", [MIX_665K], 665_000, 128, lr=2e-5, trainable=["connector", "backbone", "head"]),
         ],
     })  # fmt: skip
-
-
-@recipe
-def llava_1_5_13b() -> Recipe:
-    """LLaVA-1.5 with the larger Vicuna."""
-    large = model(clip_l_336(), "mlp", VICUNA_13B)
-    return Recipe.from_dict({**llava_1_5().to_dict(), "name": "llava-1.5-13b", "model": large})
 
 
 @recipe

@@ -49,7 +49,6 @@ def language_model(path: str, kind: str, width: int, mlp: int, layers: int, head
 
 
 VICUNA_7B = language_model("lmsys/vicuna-7b-v1.5", "llama", 4096, 11008, 32, 32, vocab_size=32000, rms_norm_eps=1e-5)
-VICUNA_13B = language_model("lmsys/vicuna-13b-v1.5", "llama", 5120, 13824, 40, 40, vocab_size=32000, rms_norm_eps=1e-5)
 PHI_2 = language_model(
     "microsoft/phi-2", "phi", 2560, 10240, 32, 32, vocab_size=51200, partial_rotary_factor=0.4, hidden_act="gelu_new"
 )

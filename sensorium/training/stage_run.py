@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ from sensorium.encoders.cache import cached_features
 from sensorium.errors import CheckpointError, DataError, TrainingError
 from sensorium.layout import Layout
 from sensorium.model import Model
-from sensorium.objectives.objective import Objective
+from sensorium.objectives.objective import Objective, StepObjective
 from sensorium.recipe import Recipe, Stage
 from sensorium.training import checkpoint
 from sensorium.training.lanes import Lanes, add_gradients, lanes
 from sensorium.training.optimisation import autocast, lr_at, make_optimiser, precision, set_trainable
 from sensorium.training.progress import Log
+from sensorium.training.spanning import Spanning
+from sensorium.training.texts import can_keep, kept_texts
 
 QUARANTINE = "quarantine.jsonl"
 
@@ -150,9 +153,10 @@ class StageRun:
         where = self.stage.cache_features
         with ExitStack() as stack:
             if where:
-                stack.enter_context(
-                    cached_features(self.model.encoder, self.out / "features" if where is True else where)
-                )
+                folder = self.out / "features" if where is True else where
+                stack.enter_context(cached_features(self.model.encoder, folder))
+                if can_keep(self.model):
+                    stack.enter_context(kept_texts(self.model, folder))
             if self.stage.lanes > 1 and self.device.type == "cpu":
                 self.lanes = stack.enter_context(lanes(self.stage.lanes))
             stack.callback(self.loader.close)
@@ -175,6 +179,7 @@ class StageRun:
             group["lr"] = group["peak"] * scale
         self.optimiser.step(self.lanes)
         self.optimiser.zero_grad()
+        self.model.head.settle()
         self.step += 1
         seconds = time.perf_counter() - started
         real = sum(batch.real_tokens for batch in batches)
@@ -201,6 +206,8 @@ class StageRun:
             names = ", ".join(batch.names() for batch in batches)
             raise DataError(f"nothing is supervised in the samples {names or '(none)'}; set supervise on a segment")
         divisors = self._divisors(batches, count)
+        if isinstance(self.objective, StepObjective):
+            return self._span(self.objective, batches, divisors), count
         if self.lanes:
             parts = self.lanes.map(self._gradients, batches, divisors)
             add_gradients(self.parameters, [gradients for _, gradients in parts])
@@ -210,6 +217,14 @@ class StageRun:
         if self.stage.balance == "rows":
             return sum(total / by for total, by in zip(totals, divisors, strict=True)), count
         return sum(totals) / count, count
+
+    def _span(self, objective: StepObjective, batches: list[Batch], divisors: list[float]) -> float:
+        """The same for a loss that spans the step, or where each source has rows of its own, that of each source."""
+        casting = partial(autocast, self.dtype, self.device)
+        spanning = Spanning(objective, self.model, self.parameters, casting, self.lanes)
+        each = len(batches) // (len(self.stage.data) if self.stage.balance == "rows" else 1)
+        starts = range(0, len(batches), each)
+        return sum(spanning.backward(batches[i : i + each], divisors[i]) / divisors[i] for i in starts)
 
     def _divisors(self, batches: list[Batch], count: int) -> list[float]:
         """What each micro-batch's loss is divided by: the count of the step, or where each source has rows of its own,

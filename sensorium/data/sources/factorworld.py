@@ -22,9 +22,9 @@ from sensorium.data.worlds.scene import Backdrop, Colour, Font, Scene, Shape, Sp
 from sensorium.data.worlds.talk import Question
 from sensorium.data.worlds.tongues import GRAMMARS
 from sensorium.data.worlds.vocabulary import Tongue
-from sensorium.sample import Region, Sample, Text, chat
+from sensorium.sample import Region, Sample, Text, caption, chat
 
-Style = Literal["short", "dense", "chat", "document"]
+Style = Literal["short", "dense", "caption", "chat", "document"]
 
 
 class FactorWorld(Source, name="factorworld"):
@@ -52,7 +52,11 @@ class FactorWorld(Source, name="factorworld"):
         fonts: tuple[Font, ...] = Field(default=("aileron",), min_length=1, description="dejavu-* need matplotlib")
         writing: float = Field(default=0.0, ge=0, le=1, description="how often a scene has a word or a number")
         noise: float = Field(default=0.02, ge=0, le=0.2, description="standard deviation of pixels, white being 1")
-        style: Style = Field(default="chat", description="captions, questions and answers, or documents")
+        style: Style = Field(
+            default="chat",
+            description="short or dense descriptions as answers, short captions alone, questions with answers, or "
+            "documents",
+        )
         questions: tuple[Question, ...] = Field(
             default=("existence", "count", "colour", "shape", "size", "relation"),
             min_length=1,
@@ -113,8 +117,12 @@ class FactorWorld(Source, name="factorworld"):
             pairs = [(turn.question, turn.answer) for turn in turns]
         else:
             turns = []
-            pairs = [(short_caption if config.style == "short" else dense_caption)(scene, grammar, dice)]
-        sample = chat([SceneView(scene, config.size)], pairs, id=name, source="factorworld")
+            pairs = [(dense_caption if config.style == "dense" else short_caption)(scene, grammar, dice)]
+        picture = SceneView(scene, config.size)
+        if config.style == "caption":
+            sample = caption(picture, pairs[0][1], id=name, source="factorworld")
+        else:
+            sample = chat([picture], pairs, id=name, source="factorworld")
         if config.regions:
             sample = self._with_regions(sample, scene)
         asks = dict.fromkeys(get_args(Question), 0) | Counter(turn.type for turn in turns)

@@ -1,0 +1,52 @@
+"""The transformer block of ViT, CLIP and SigLIP: pre-norm attention with biases and a feed-forward with one gate-less
+activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Activation = Literal["gelu", "gelu-tanh", "quick-gelu"]
+"""GELU; its tanh approximation (SigLIP's); x * sigmoid(1.702 x) (that of OpenAI's CLIP weights)."""
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Queries, keys and values `[n, heads, tokens, head_dim]` to what was attended to, in the shape of the queries."""
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """The activation of every element."""
+    if activation == "quick-gelu":
+        return x * torch.sigmoid(1.702 * x)
+    return F.gelu(x, approximate="tanh" if activation == "gelu-tanh" else "none")
+
+
+class Block(nn.Module):
+    """Self-attention and feed-forward, both pre-norm and residual; `inner` is the width of the feed-forward."""
+
+    def __init__(self, width: int, num_heads: int, inner: int, norm_eps: float, activation: Activation) -> None:
+        super().__init__()
+        self.num_heads, self.activation = num_heads, partial(activate, activation=activation)
+        self.attention_norm = nn.LayerNorm(width, norm_eps)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width, norm_eps)
+        self.up = nn.Linear(width, inner)
+        self.down = nn.Linear(inner, width)
+
+    def forward(self, hidden: Tensor, attend: Attend = F.scaled_dot_product_attention) -> Tensor:
+        """`[n, tokens, width]` to the same; by default every token attends to all."""
+        n, tokens, width = hidden.shape
+        q, k, v = (
+            self.qkv(self.attention_norm(hidden))
+            .view(n, tokens, 3, self.num_heads, width // self.num_heads)
+            .permute(2, 0, 3, 1, 4)
+            .unbind(0)
+        )
+        attended = attend(q, k, v).transpose(1, 2).reshape(n, tokens, width)
+        hidden = hidden + self.out(attended)
+        return hidden + self.down(self.activation(self.up(self.mlp_norm(hidden))))

@@ -1,0 +1,37 @@
+"""Logits to write with and embeddings to compare, from one model (CoCa, arXiv 2205.01917; CosMo, arXiv 2401.00849)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from sensorium.heads.embedding import EmbeddingHead
+from sensorium.heads.head import Head
+from sensorium.heads.token import TokenHead
+
+
+class TokenAndEmbedding(Head, name="token-and-embedding"):
+    """The heads `token` and `embedding` side by side."""
+
+    embeds = True
+
+    class Config(Head.Config):
+        token: TokenHead.Config = TokenHead.Config()
+        embedding: EmbeddingHead.Config = Field(default=EmbeddingHead.Config(), description="what is embedded, and how")
+
+    def __init__(self, config: Config, weight: Tensor, bias: Tensor | None, media_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.token = config.token.build(weight=weight, bias=bias, media_dim=media_dim)
+        self.embedder = config.embedding.build(weight=weight, bias=bias, media_dim=media_dim)
+
+    @property
+    def embedding(self) -> EmbeddingHead:
+        return self.embedder
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """`[..., dim]` to logits `[..., vocab]`."""
+        return self.token(hidden)
+
+    def settle(self) -> None:
+        self.embedder.settle()

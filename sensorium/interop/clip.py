@@ -1,0 +1,85 @@
+"""`transformers`' CLIP as our two towers: its config, and its weights with every key accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from sensorium.interop.towers import Parts, activation, sorted_out
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+VISION: dict[str, Any] = {"image_size": 224, "patch_size": 32, "hidden_size": 768, "num_hidden_layers": 12,
+                          "num_attention_heads": 12, "intermediate_size": 3072, "layer_norm_eps": 1e-5}  # fmt: skip
+TEXT: dict[str, Any] = {"hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8,
+                        "intermediate_size": 2048, "layer_norm_eps": 1e-5, "max_position_embeddings": 77}  # fmt: skip
+"""What a config.json leaves out where it is the default of `transformers`, which is ViT-B/32."""
+
+OUTSIDE = {
+    "vision_model.embeddings.patch_embedding.weight": ("encoder", "stem.weight"),
+    "vision_model.embeddings.class_embedding": ("encoder", "class_token"),
+    "vision_model.embeddings.position_embedding.weight": ("encoder", "positions"),
+    "vision_model.pre_layrnorm.weight": ("encoder", "initial_norm.weight"),
+    "vision_model.pre_layrnorm.bias": ("encoder", "initial_norm.bias"),
+    "vision_model.post_layernorm.weight": ("encoder", "norm.weight"),
+    "vision_model.post_layernorm.bias": ("encoder", "norm.bias"),
+    "visual_projection.weight": ("connector", "projection.weight"),
+    "text_model.embeddings.token_embedding.weight": ("backbone", "embedding.weight"),
+    "text_model.embeddings.position_embedding.weight": ("backbone", "positions.weight"),
+    "text_model.final_layer_norm.weight": ("backbone", "norm.weight"),
+    "text_model.final_layer_norm.bias": ("backbone", "norm.bias"),
+    "text_projection.weight": ("head", "projection.weight"),
+    "logit_scale": ("head", "logit_scale"),
+}
+DERIVED = ("position_ids",)
+
+
+def clip_config(architecture: Mapping[str, Any], preprocessor: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The parts of a `ModelConfig` for a `transformers` CLIPConfig and its preprocessor config, given as plain data:
+    all but the tokenizer and the chat template."""
+    vision, text = VISION | dict(architecture["vision_config"]), TEXT | dict(architecture["text_config"])
+    given = preprocessor or {}
+    return {
+        "encoder": {
+            "type": "vit",
+            "image_size": vision["image_size"],
+            "patch_size": vision["patch_size"],
+            "width": vision["hidden_size"],
+            "depth": vision["num_hidden_layers"],
+            "num_heads": vision["num_attention_heads"],
+            "mlp_ratio": vision["intermediate_size"] / vision["hidden_size"],
+            "stem": "patch",
+            "stem_bias": False,
+            "class_token": True,
+            "initial_norm": True,
+            "activation": activation(vision, "quick_gelu"),
+            "norm_eps": vision["layer_norm_eps"],
+            "mean": tuple(given.get("image_mean", MEAN)),
+            "std": tuple(given.get("image_std", STD)),
+        },
+        "tiling": {"type": "whole", "fit": "crop"},
+        "connector": {"type": "class-token"},
+        "fusion": {"type": "towers", "joint_dim": architecture.get("projection_dim", 512)},
+        "backbone": {
+            "type": "text-tower",
+            "width": text["hidden_size"],
+            "depth": text["num_hidden_layers"],
+            "num_heads": text["num_attention_heads"],
+            "mlp_ratio": text["intermediate_size"] / text["hidden_size"],
+            "positions": text["max_position_embeddings"],
+            "activation": activation(text, "quick_gelu"),
+            "norm_eps": text["layer_norm_eps"],
+        },
+        "head": {"type": "embedding"},
+        "context": text["max_position_embeddings"],
+    }
+
+
+def clip_parts(state: Mapping[str, Tensor]) -> Parts:
+    """The tensors of a `CLIPModel` under our names, by part. An unknown key is a `ConfigError`."""
+    parts = sorted_out(state, OUTSIDE, DERIVED)
+    encoder = parts["encoder"]
+    for name, shape in (("class_token", (1, 1, -1)), ("positions", (1, *encoder["positions"].shape))):
+        encoder[name] = encoder[name].reshape(shape)
+    return parts
