@@ -11,6 +11,7 @@ from sensorium.config import Config, nearest
 from sensorium.data.loader import Balance
 from sensorium.data.packing import Packing
 from sensorium.data.share import Share
+from sensorium.data.tiling import Tiling
 from sensorium.edits.edit import Edit
 from sensorium.model import PARTS
 from sensorium.objectives.objective import Objective
@@ -22,6 +23,9 @@ class Stage(Config):
 
     name: str
     data: tuple[Share, ...] = Field(min_length=1)
+    tiling: Tiling.Config | None = Field(
+        default=None, description="how pictures are cut in this stage, by default as the model cuts them"
+    )
     objective: Objective.Config = Field(default_factory=lambda: Objective.Config.model_validate("next-token"))
     edits: tuple[Edit.Config, ...] = Field(
         default=(), description="rewrites of the model before the first step, in order"

@@ -19,11 +19,14 @@ from sensorium.backbones.backbone import Attention
 from sensorium.checks import run_checks
 from sensorium.connectors.perceiver import Perceiver
 from sensorium.data.batch import Batch, Pictures, collate
+from sensorium.data.source import Source
+from sensorium.data.sources.text_only import TextOnly
 from sensorium.data.tiling import Cut, TilePlan
-from sensorium.errors import ConfigError, LayoutError
+from sensorium.errors import ConfigError, DataError, LayoutError
 from sensorium.fusion.cross_attention import CrossAttention, GatedBlock, Looking
 from sensorium.fusion.sight import Sight
 from sensorium.model import Model
+from sensorium.training.stage_run import reading
 
 DIM, MEDIA, ROWS, TOKENS = 12, 10, 2, 14
 # Two rows: a sample with two pictures of 3 and 1 features after two tokens of text, one without, one with a picture at
@@ -253,6 +256,36 @@ def test_invariants_hold_for_the_toy_recipe(case: str) -> None:
     recipe = toy_recipe(*CROSS, *LAID[case])
     found = list(run_checks(recipe, ["token-count", "leak", "no-images", "gradients", "cached-generation"], samples=12))
     assert [str(verdict) for verdict in found if not verdict.passed] == []
+
+
+def test_a_stage_may_cut_pictures_in_its_own_way() -> None:
+    recipe = toy_recipe(*CROSS, "stages.0.tiling=whole")
+    layout = toy_model(*CROSS).layout
+    wide = Toy(Toy.Config())[1]
+    tiles = [reading(recipe, stage, layout).layout(wide).tiles for stage in (0, 1)]
+    assert tiles == [1, layout(wide).tiles]
+    assert tiles[1] > 1
+    with pytest.raises(ConfigError, match=r"stages.1.tiling cuts up to 10 tiles and model.tiling 5"):
+        toy_recipe("stages.1.tiling=grid", "stages.1.tiling.max_rows=3", "stages.1.tiling.max_columns=3")
+
+
+def test_text_alone_is_read_of_any_source() -> None:
+    source = TextOnly.Config(source=Toy.Config()).build()
+    assert len(source) == 60
+    assert [type(segment) for segment in source[3].segments] == [sm.Text] * 4
+    assert source[3].segments[-1].supervise
+    with pytest.raises(DataError, match=r"things/0: has no text"):
+        TextOnly.Config(source=Mute.Config()).build()[0]
+
+
+class Mute(Source, name="mute"):
+    """A picture and nothing else."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> sm.Sample:
+        return sm.Sample((sm.Image(Toy(Toy.Config())[0].images[0].source),), id="0", source="things")
 
 
 def test_a_picture_is_one_token_of_text() -> None:

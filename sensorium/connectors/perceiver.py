@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.activation import Activation, activation
-from sensorium.connectors.connector import Connector, without_projection
+from sensorium.connectors.connector import Connector, Located, without_projection
 
 
 class Perceiver(Connector, name="perceiver"):
@@ -62,6 +62,11 @@ class Perceiver(Connector, name="perceiver"):
                 2, 0, 1
             )
         return frames + times[:count]
+
+    def located(self, features: Tensor) -> Located:
+        """Latents have no places; the features that they gather have, and are read as latents are in the end."""
+        places = features[:, -self.grid[0] * self.grid[1] :].unflatten(1, self.grid)
+        return Located(self.projection(self.norm(places)))
 
     def shard_units(self) -> list[nn.Module]:
         return list(self.layers)
