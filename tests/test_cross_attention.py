@@ -35,6 +35,7 @@ DOCUMENTS = torch.tensor([[1] * 6 + [2] * 3 + [3] * 3 + [0] * 2, [1] * 14])
 STANDING = [(0, 2, 1, 3), (0, 4, 1, 1), (0, 9, 3, 2), (1, 0, 1, 2), (1, 5, 1, 4), (1, 13, 1, 1)]
 FLAMINGO = CrossAttention.Config(num_heads=2, head_dim=4, activation="squared-relu", only_pictured=False)
 INFIMM = CrossAttention.Config(num_heads=3, head_dim=4, ff_ratio=1, gates="vector")
+OPEN = FLAMINGO.override("gates=none")
 LLAMA = {
     "model_type": "llama", "vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4,
     "num_key_value_heads": 2, "intermediate_size": 48, "tie_word_embeddings": True,
@@ -59,12 +60,12 @@ def inputs(seed: int = 0) -> tuple[Tensor, Tensor, Batch]:
     return torch.randn(ROWS, TOKENS, DIM, generator=dice), torch.randn(features, MEDIA, generator=dice), batch
 
 
-def block_of(config: CrossAttention.Config, awake: bool = True) -> GatedBlock:
+def block_of(config: CrossAttention.Config) -> Any:
     torch.manual_seed(1)
     block = GatedBlock(config, DIM, MEDIA)
-    if awake:
-        nn.init.normal_(block.attention_gate)
-        nn.init.normal_(block.feed_forward_gate)
+    for gate in (block.attention_gate, block.feed_forward_gate):
+        if gate is not None:
+            nn.init.normal_(gate)
     return block
 
 
@@ -79,6 +80,9 @@ def derived(block: GatedBlock, config: CrossAttention.Config, hidden: Tensor, me
     stand at or before it, the last of them or all."""
     firsts = [sum(one[3] for one in STANDING[:number]) for number in range(len(STANDING))]
     state, out = block.state_dict(), hidden.clone()
+    gates = [
+        torch.tanh(state[f"{name}_gate"]) if config.gates != "none" else 1 for name in ("attention", "feed_forward")
+    ]
     for row in range(ROWS):
         for token in range(TOKENS):
             sample = int(DOCUMENTS[row, token])
@@ -99,17 +103,17 @@ def derived(block: GatedBlock, config: CrossAttention.Config, hidden: Tensor, me
                     scores = k[:, part] @ q[part] / math.sqrt(config.head_dim)
                     weights = torch.exp(scores - scores.max())
                     heads.append(weights / weights.sum() @ v[:, part])
-                y = y + torch.tanh(state["attention_gate"]) * (state["to_out.weight"] @ torch.cat(heads))
+                y = y + gates[0] * (state["to_out.weight"] @ torch.cat(heads))
             wide = state["feed_forward.1.weight"] @ layer_norm(y, block.feed_forward[0])
             gelu = wide * 0.5 * (1 + torch.erf(wide / math.sqrt(2)))
             wide = wide.clamp(min=0) ** 2 if config.activation == "squared-relu" else gelu
-            out[row, token] = y + torch.tanh(state["feed_forward_gate"]) * (state["feed_forward.3.weight"] @ wide)
+            out[row, token] = y + gates[1] * (state["feed_forward.3.weight"] @ wide)
     return out
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("attend", ["last", "before"])
-@pytest.mark.parametrize("config", [FLAMINGO, INFIMM], ids=["flamingo", "infimm-hd"])
+@pytest.mark.parametrize("config", [FLAMINGO, INFIMM, OPEN], ids=["flamingo", "infimm-hd", "open"])
 def test_a_block_is_what_the_papers_say(config: CrossAttention.Config, attend: str) -> None:
     config = config.override(f"attend={attend}")
     block, (hidden, media, batch) = block_of(config), inputs()

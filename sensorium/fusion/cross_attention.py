@@ -37,7 +37,9 @@ class CrossAttention(Fusion, name="cross-attention"):
         head_dim: int = Field(default=64, ge=1)
         ff_ratio: int = Field(default=4, ge=1, description="inner width of the feed-forward by the backbone's width")
         activation: Activation = "gelu"
-        gates: Literal["scalar", "vector"] = Field(default="scalar", description="one gate a branch, or one a channel")
+        gates: Literal["scalar", "vector", "none"] = Field(
+            default="scalar", description="one gate a branch, one a channel, or none, so that all is open at once"
+        )
         attend: Attend = Field(default="last", description="to the last picture of the sample, or to all before")
         only_pictured: bool = Field(
             default=True,
@@ -109,25 +111,25 @@ class GatedBlock(nn.Module):
 
     def __init__(self, config: CrossAttention.Config, dim: int, media_dim: int) -> None:
         super().__init__()
-        inner, gates = config.num_heads * config.head_dim, dim if config.gates == "vector" else 1
+        inner, gates = config.num_heads * config.head_dim, {"scalar": 1, "vector": dim, "none": 0}[config.gates]
         self.num_heads, self.only_pictured = config.num_heads, config.only_pictured
         self.norm = nn.LayerNorm(dim)
         self.to_q = nn.Linear(dim, inner, bias=False)
         self.to_kv = nn.Linear(media_dim, 2 * inner, bias=False)
         self.to_out = nn.Linear(inner, dim, bias=False)
-        self.attention_gate = nn.Parameter(torch.zeros(gates))
+        self.attention_gate = nn.Parameter(torch.zeros(gates)) if gates else None
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(dim),
             nn.Linear(dim, config.ff_ratio * dim, bias=False),
             activation(config.activation),
             nn.Linear(config.ff_ratio * dim, dim, bias=False),
         )
-        self.feed_forward_gate = nn.Parameter(torch.zeros(gates))
+        self.feed_forward_gate = nn.Parameter(torch.zeros(gates)) if gates else None
 
     def forward(self, hidden: Tensor, looking: Looking) -> Tensor:
         """`hidden` `[rows, tokens, dim]` to the same shape."""
-        new = hidden + self.attention_gate.tanh() * self._attend(self.norm(hidden), looking)
-        new = new + self.feed_forward_gate.tanh() * self.feed_forward(new)
+        new = hidden + _gated(self._attend(self.norm(hidden), looking), self.attention_gate)
+        new = new + _gated(self.feed_forward(new), self.feed_forward_gate)
         return torch.where(looking.sight.pictured[..., None], new, hidden) if self.only_pictured else new
 
     def _attend(self, normed: Tensor, looking: Looking) -> Tensor:
@@ -147,3 +149,7 @@ class GatedBlock(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def _gated(update: Tensor, gate: Tensor | None) -> Tensor:
+    return update if gate is None else gate.tanh() * update
