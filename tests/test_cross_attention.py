@@ -20,6 +20,7 @@ from sensorium.checks import run_checks
 from sensorium.connectors.perceiver import Perceiver
 from sensorium.data.batch import Batch, Pictures, collate
 from sensorium.data.source import Source
+from sensorium.data.sources.after_pictures import AfterPictures
 from sensorium.data.sources.text_only import TextOnly
 from sensorium.data.tiling import Cut, TilePlan
 from sensorium.errors import ConfigError, DataError, LayoutError
@@ -280,6 +281,23 @@ def test_text_alone_is_read_of_any_source() -> None:
     assert source[3].segments[-1].supervise
     with pytest.raises(DataError, match=r"things/0: has no text"):
         TextOnly.Config(source=Mute.Config()).build()[0]
+
+
+def test_what_stands_before_a_picture_is_not_learned() -> None:
+    page = AfterPictures.Config(source=Page.Config()).build()[0]
+    assert [segment.supervise for segment in page.segments] == [False, False, True, False, True]
+    assert AfterPictures.Config(source=Toy.Config()).build()[4] == Toy(Toy.Config())[4], "there is no picture"
+
+
+class Page(Source, name="page"):
+    """Text, a picture, text, a picture, text."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> sm.Sample:
+        text, picture = sm.Text("a", role="document", supervise=True), Toy(Toy.Config())[0].images[0]
+        return sm.Sample((text, replace(picture, role="document"), text, replace(picture, role="document"), text))
 
 
 class Mute(Source, name="mute"):
