@@ -157,4 +157,5 @@ def compose(config: ModelConfig, tokenizer: Tokenizer | None = None) -> Model:
     model = Model(config, tokenizer or config.make_tokenizer())
     for name in PARTS:
         getattr(config, name).load_pretrained(getattr(model, name))
+    model.fusion.begin(model.backbone)
     return model

@@ -94,7 +94,8 @@ class ModelConfig(Config):
 
     def make_tokenizer(self) -> Tokenizer:
         """The tokenizer of a new model: trained, or read where the config says."""
-        return self.tokenizer.part.create(self.tokenizer)
+        made: Tokenizer = self.tokenizer.part.create(self.tokenizer)
+        return made.with_specials((*self.tokenizer.specials, *self.fusion.marks(self.template)))
 
     def layout(self, tokenizer: Tokenizer) -> Layout:
         tiling = self.tiling.build(input_size=self.encoder.input_size)

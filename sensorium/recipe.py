@@ -96,6 +96,17 @@ class Recipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _tiles_have_places(self) -> Self:
+        for number, stage in enumerate(self.stages):
+            most = stage.tiling.max_tiles if stage.tiling else 0
+            if most > self.model.tiling.max_tiles:
+                raise ValueError(
+                    f"stages.{number}.tiling cuts up to {most} tiles and model.tiling {self.model.tiling.max_tiles}: "
+                    "the model has places for its own alone; raise what model.tiling may cut"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _data_is_found(self) -> Self:
         if self.data is not None:
             for key in ("stages", "evaluation"):

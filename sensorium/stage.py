@@ -11,6 +11,7 @@ from sensorium.config import Config, nearest
 from sensorium.data.packing import Packing
 from sensorium.data.share import Share
 from sensorium.data.stream import Balance
+from sensorium.data.tiling import Tiling
 from sensorium.edits.edit import Edit
 from sensorium.model import PARTS
 from sensorium.objectives.objective import Objective
@@ -25,6 +26,9 @@ class Stage(Config):
         default=None, description="the earlier stage whose last model it goes on from; by default the one before"
     )
     data: tuple[Share, ...] = Field(min_length=1)
+    tiling: Tiling.Config | None = Field(
+        default=None, description="how pictures are cut in this stage, by default as the model cuts them"
+    )
     objective: Objective.Config = Field(default_factory=lambda: Objective.Config.model_validate("next-token"))
     edits: tuple[Edit.Config, ...] = Field(
         default=(), description="rewrites of the model before the first step, in order"

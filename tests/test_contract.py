@@ -95,7 +95,7 @@ class Case:
             cuts = [CUTS[i % len(CUTS)] for i in range(n)]
             places = [place for cut in cuts for place in range(cut.plan.tiles)]
             known = Pictures(tile_positions=torch.tensor(places, dtype=torch.int64), cuts=tuple(cuts))
-            return torch.randn(len(places), TILE.tokens, DIM, generator=dice), known
+            return torch.randn(len(places), TILE.tokens, DIM, generator=dice).requires_grad_(), known
         return (torch.randn(n, DIM, generator=dice),)
 
     def shape(self, n: int) -> tuple[int, ...]:

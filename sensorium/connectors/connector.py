@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from sensorium.config import Part, PartConfig
+from sensorium.errors import ConfigError
 
 
 class Located(NamedTuple):
@@ -17,6 +18,15 @@ class Located(NamedTuple):
     """`[n, rows, columns, out_dim]`"""
     salience: Tensor | None = None
     """`[n, rows, columns]`: logits that something is there, from connectors that pick places"""
+
+
+def without_projection(name: str, in_dim: int, out_dim: int) -> None:
+    """A `ConfigError` if features are to leave a connector in another width, and it has nothing that would do it."""
+    if in_dim != out_dim:
+        raise ConfigError(
+            f"connector '{name}': features have width {in_dim}, the fusion takes {out_dim} and nothing projects them; "
+            "choose a connector that does, or the fusion cross-attention, which takes any width"
+        )
 
 
 class Connector(nn.Module, Part, family="connector", package="sensorium.connectors"):

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.connectors.connector import Connector
+from sensorium.activation import Activation, activation
+from sensorium.connectors.connector import Connector, Located, without_projection
 
 
 class Perceiver(Connector, name="perceiver"):
@@ -19,6 +20,11 @@ class Perceiver(Connector, name="perceiver"):
         num_heads: int = Field(default=8, ge=1)
         head_dim: int = Field(default=64, ge=1)
         ff_ratio: int = Field(default=4, ge=1)
+        activation: Activation = "gelu"
+        projection: bool = Field(default=True, description="to the width asked for; otherwise that is the encoder's")
+        time_embeddings: int = Field(
+            default=0, ge=0, description="frames of a video that have a learned embedding, a picture being one frame"
+        )
 
         def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
             return self.latents
@@ -31,21 +37,43 @@ class Perceiver(Connector, name="perceiver"):
         self.latents = nn.Parameter(torch.randn(config.latents, in_dim))
         self.layers = nn.ModuleList(PerceiverLayer(config, in_dim) for _ in range(config.depth))
         self.norm = nn.LayerNorm(in_dim)
-        self.projection = nn.Linear(in_dim, out_dim)
+        self.times = nn.Parameter(torch.randn(config.time_embeddings, 1, in_dim)) if config.time_embeddings else None
+        if not config.projection:
+            without_projection("perceiver", in_dim, out_dim)
+        self.projection = nn.Linear(in_dim, out_dim) if config.projection else nn.Identity()
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`mask` bool `[n, tokens]` is true for the features that may be seen; the latents always see themselves."""
+        """`features` `[n, tokens, in_dim]`, or `[n, frames, tokens, in_dim]` of videos, whose frames share the latents.
+        `mask` bool `[n, tokens]` is true for the features that may be seen; the latents always see themselves."""
+        if self.times is not None:
+            features = self._timed(features if features.ndim == 4 else features[:, None]).flatten(1, 2)
         latents = self.latents.expand(len(features), -1, -1)
         for layer in self.layers:
             latents = layer(features, latents, mask)
         return self.projection(self.norm(latents))
+
+    def _timed(self, frames: Tensor) -> Tensor:
+        """Each frame with the embedding of its time, interpolated where there are more frames than were learned
+        (Flamingo, appendix A.3.2)."""
+        times, count = self.times, frames.shape[1]
+        assert times is not None
+        if count > len(times):
+            times = F.interpolate(times.permute(1, 2, 0), size=count, mode="linear", align_corners=True).permute(
+                2, 0, 1
+            )
+        return frames + times[:count]
+
+    def located(self, features: Tensor) -> Located:
+        """Latents have no places; the features that they gather have, and are read as latents are in the end."""
+        places = features[:, -self.grid[0] * self.grid[1] :].unflatten(1, self.grid)
+        return Located(self.projection(self.norm(places)))
 
     def shard_units(self) -> list[nn.Module]:
         return list(self.layers)
 
 
 class PerceiverLayer(nn.Module):
-    """Latents query the features and themselves, then a GELU feed-forward; both residual, no biases."""
+    """Latents query the features and themselves, then a feed-forward; both residual, no biases."""
 
     def __init__(self, config: Perceiver.Config, dim: int) -> None:
         super().__init__()
@@ -58,7 +86,7 @@ class PerceiverLayer(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(dim),
             nn.Linear(dim, config.ff_ratio * dim, bias=False),
-            nn.GELU(),
+            activation(config.activation),
             nn.Linear(config.ff_ratio * dim, dim, bias=False),
         )
 

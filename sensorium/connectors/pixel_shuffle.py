@@ -15,6 +15,7 @@ class PixelShuffle(Connector, name="pixel-shuffle"):
     class Config(Connector.Config):
         scale: int = Field(default=2, ge=1, description="features a side that become one token")
         depth: int = Field(default=1, ge=1, description="linear layers, GELU between them")
+        norm: bool = Field(default=False, description="a LayerNorm before them, as InternVL has")
 
         def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
             rows, columns = grid
@@ -29,7 +30,9 @@ class PixelShuffle(Connector, name="pixel-shuffle"):
 
     def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:
         super().__init__(config, in_dim, out_dim, grid)
-        layers: list[nn.Module] = [nn.Linear(in_dim * config.scale**2, out_dim)]
+        wide = in_dim * config.scale**2
+        layers: list[nn.Module] = [nn.LayerNorm(wide)] if config.norm else []
+        layers.append(nn.Linear(wide, out_dim))
         for _ in range(config.depth - 1):
             layers += [nn.GELU(), nn.Linear(out_dim, out_dim)]
         self.layers = nn.Sequential(*layers)

@@ -36,6 +36,10 @@ class Fusion(nn.Module, Part, family="fusion", package="sensorium.fusion"):
             """What stands in the sequence for a picture of these pieces; by default they do."""
             return pieces
 
+        def marks(self, template: ChatTemplate) -> tuple[str, ...]:
+            """What it writes that is to be one token each; by default nothing."""
+            return ()
+
     def __init__(self, config: Config, dim: int, media_dim: int) -> None:
         super().__init__()
         self.config, self.dim, self.media_dim = config, dim, media_dim
@@ -43,14 +47,17 @@ class Fusion(nn.Module, Part, family="fusion", package="sensorium.fusion"):
     def attach(self, backbone: Backbone) -> None:
         """Make what depends on the backbone's layers, and hook them: once, when the model is built."""
 
+    def begin(self, backbone: Backbone) -> None:
+        """Begin with what the backbone knows: once, when a new model has its pre-trained weights."""
+
     @abstractmethod
     def forward(self, embeddings: Tensor, media: Tensor, batch: Batch) -> Tensor:
         """Text `embeddings` `[rows, tokens, dim]` and `media` `[n, media_dim]`, all features in order, to the
         backbone's input."""
 
-    @abstractmethod
     def attention(self, batch: Batch) -> Attention:
-        """Who may attend to whom."""
+        """Who may attend to whom; by default what comes before in the same sample."""
+        return Attention.within(batch.documents)
 
     def open(self, media: Tensor, batch: Batch) -> Any:
         """What hooks need while the backbone reads this batch; None if there are none."""

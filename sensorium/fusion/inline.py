@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sensorium.backbones.backbone import Attention
 from sensorium.data.batch import Batch
 from sensorium.errors import LayoutError
 from sensorium.fusion.fusion import Fusion
@@ -21,6 +20,3 @@ class Inline(Fusion, name="inline"):
                 "disagree on what a picture is worth"
             )
         return torch.masked_scatter(embeddings, batch.media[..., None], media.to(embeddings.dtype))
-
-    def attention(self, batch: Batch) -> Attention:
-        return Attention.within(batch.documents)

@@ -25,7 +25,7 @@ def branch_likelihoods(model: Model, prompt: Sample, answers: Sequence[str]) -> 
     The same numbers as `likelihood.rank`, at the cost of one prompt and the answers. A `ValueError` for a model whose
     pictures are not inline: there the mask is the fusion's own.
     """
-    if type(model.fusion) is not Inline:
+    if not isinstance(model.fusion, Inline):
         raise ValueError(f"answers can branch only where pictures are inline, not with {type(model.fusion).__name__}")
     laid = replies(model, prompt, answers)
     shared = _shared(laid)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from pydantic import Field
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
 from sensorium.config import Part, PartConfig
@@ -23,7 +26,9 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
     user's text are plain text, so that nobody can speak for the assistant by typing its marker."""
 
     class Config(PartConfig):
-        pass
+        specials: tuple[str, ...] = Field(
+            default=(), description="marks of the template that the vocabulary lacks; they are appended, in this order"
+        )
 
     def __init__(self, rust: RustTokenizer, pad_token: str) -> None:
         self.rust, self.pad_token = rust, pad_token
@@ -49,6 +54,15 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
 
     def save(self, folder: Path) -> None:
         self.rust.save(str(folder / FILE))
+
+    def with_specials(self, tokens: Iterable[str]) -> Self:
+        """This tokenizer with special tokens appended, those that it lacks."""
+        missing = [token for token in dict.fromkeys(tokens) if self.rust.token_to_id(token) is None]
+        if not missing:
+            return self
+        longer = RustTokenizer.from_str(self.rust.to_str())
+        longer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in missing])
+        return type(self)(longer, self.pad_token)
 
     @property
     def vocab_size(self) -> int:

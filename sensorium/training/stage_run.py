@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -286,6 +287,9 @@ class StageRun:
 def reading(recipe: Recipe, number: int, layout: Layout) -> Reading:
     """Which rows a stage reads; their order depends on the recipe's seed, the stage and nothing else."""
     stage = recipe.stages[number]
+    if stage.tiling is not None:
+        layout = copy(layout)
+        layout.tiling = stage.tiling.build(input_size=layout.tiling.input_size)
     return Reading(
         stage.data,
         recipe.mixture_seed(number),

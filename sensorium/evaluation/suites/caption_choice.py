@@ -15,6 +15,7 @@ from sensorium.data.source import Source
 from sensorium.encoders.cache import cached_features
 from sensorium.errors import DataError
 from sensorium.evaluation.suite import Case, Metric, Report, Suite, proportion
+from sensorium.fusion.inline import Inline
 from sensorium.generation.branches import branch_likelihoods
 from sensorium.generation.engine import generate
 from sensorium.sample import Sample, Text
@@ -100,6 +101,8 @@ class CaptionChoice(Suite, name="caption-choice"):
 
 def likelihood(model: Any, prompt: Sample, captions: Sequence[str]) -> list[float]:
     """Nats per token of each caption as the reply."""
+    if not isinstance(model.fusion, Inline):
+        return model.rank(prompt, captions)
     return [total / tokens for total, tokens in branch_likelihoods(model, prompt, captions)]
 
 
