@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import Field
 
-from sensorium.curation.graph import components, hamming_pairs
+from sensorium.curation.graph import BLOCK, components, hamming_pairs
 from sensorium.curation.selectors.threshold import refuse_count
 from sensorium.curation.step import Selector
 from sensorium.curation.table import Table
@@ -34,10 +34,19 @@ class UniquePictures(Selector, name="unique-pictures"):
         hashes = table[self.config.hashes]
         thumbnails = table.vectors(self.config.thumbnails).values[hashes.known]
         pairs = hamming_pairs(hashes.values[hashes.known], self.config.distance)
-        cosines = (thumbnails[pairs[:, 0]] * thumbnails[pairs[:, 1]]).sum(axis=1)
+        cosines = _cosines(thumbnails, pairs)
         plain = np.linalg.norm(thumbnails, axis=1) < 0.5  # of one colour: nothing but the hash can be compared
         blank = plain[pairs[:, 0]] & plain[pairs[:, 1]]
         return first_of_groups(hashes.known, pairs[blank | (cosines >= self.config.cosine)])
+
+
+def _cosines(vectors: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Of pairs `[m, 2]` of unit vectors `[n, dim]`, `[m]`, a block at a time: pairs may be many more than pictures."""
+    cosines = np.empty(len(pairs), vectors.dtype)
+    for start in range(0, len(pairs), BLOCK):
+        left, right = pairs[start : start + BLOCK].T
+        cosines[start : start + BLOCK] = (vectors[left] * vectors[right]).sum(axis=1)
+    return cosines
 
 
 def first_of_groups(known: np.ndarray, pairs: np.ndarray) -> np.ndarray:
