@@ -30,12 +30,12 @@ from typing import Any
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # others reserve more addresses than are allowed here
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from specimens import FORMATS, Format, damaged, sealed
+from specimens import FORMATS, Format, damaged, layout, sealed
 
 from sensorium.errors import DataError
 
 MEMORY = 2 << 30
-"""Bytes of addresses that a worker may have; the largest picture that is read takes half of them."""
+"""Bytes of addresses that a worker may take beside those it begins with; the largest picture takes half of them."""
 PATIENCE = 30.0
 """Seconds after which a file counts as a hang, on a machine that others use."""
 FAILURES = ("crash", "hang", "memory", "exception")
@@ -76,21 +76,27 @@ def make_file(seed: int, index: int) -> tuple[Format, str, bytes, str]:
 
 
 def judge(format: Format, file: Path) -> tuple[str, str]:
-    """Read a file: the outcome, and what was said."""
+    """Read a file: the outcome, and what was said. A file is refused if anything in it is."""
     try:
-        format.read(file)
+        refused = format.read(file)
     except MemoryError:
         return "memory", traceback.format_exc(limit=-4)
     except DataError as error:
-        chain = list(_causes(error))
-        if any(isinstance(cause, MemoryError) or "allocate memory" in str(cause) for cause in chain):
-            return "memory", str(error)
-        if any(isinstance(cause, OUR_FAULT) and _is_ours(cause) for cause in chain):
-            return "exception", "".join(traceback.format_exception(error, limit=-4))
-        return "refused", str(error)
+        refused = [error]
     except BaseException:
         return "exception", traceback.format_exc(limit=-6)
-    return "read", ""
+    found = [_refusal(error) for error in refused]
+    return min(found, key=lambda one: one[0] == "refused", default=("read", ""))
+
+
+def _refusal(error: DataError) -> tuple[str, str]:
+    """Whether a refusal is one, or hides what must not happen."""
+    chain = list(_causes(error))
+    if any(isinstance(cause, MemoryError) or "allocate memory" in str(cause) for cause in chain):
+        return "memory", str(error)
+    if any(isinstance(cause, OUR_FAULT) and _is_ours(cause) for cause in chain):
+        return "exception", "".join(traceback.format_exception(error, limit=-4))
+    return "refused", str(error)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -111,9 +117,11 @@ def serve(seed: int, indices: Sequence[int], there: Connection) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff and libmpg123 tell the world what they dislike
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    layout()
     for format in FORMATS:
         specimens(format.name)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    limit = MEMORY + resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     with tempfile.TemporaryDirectory() as folder:
         for index in indices:
             format, ending, data, damage = make_file(seed, index)

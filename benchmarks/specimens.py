@@ -10,6 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,79 +21,87 @@ from PIL import Image as PILImage
 from sensorium.data.audio import probe_audio, read_audio
 from sensorium.data.frames import open_all
 from sensorium.data.images import open_picture, picture_size
+from sensorium.data.mixture import Key
 from sensorium.data.points import read_points
-from sensorium.data.records import read_record
-from sensorium.data.source import Source
+from sensorium.data.row import lay_row
+from sensorium.data.share import Share
+from sensorium.data.stream import Reading
 from sensorium.data.video import video_frames
 from sensorium.errors import DataError
+from sensorium.layout import LaidOut, Layout
+from sensorium.model import ModelConfig
+from sensorium.recipe import find_recipe
 from sensorium.sample import Image, Video
 
 
 @dataclass(frozen=True)
 class Format:
-    """`make` gives the same files whenever it is called; `read` takes one the way that training does."""
+    """`make` gives the same files whenever it is called; `read` takes one the way that training does, and returns why
+    samples in it were refused. A `DataError` refuses the whole file."""
 
     name: str
     make: Callable[[], list[bytes]]
-    read: Callable[[Path], None]
+    read: Callable[[Path], list[DataError]]
 
 
 # reading
 
 
-def read_picture(file: Path) -> None:
+def read_picture(file: Path) -> list[DataError]:
     size = picture_size(file)
     assert open_picture(file).size == size, "the header says another size"
+    return []
 
 
-def read_sound(file: Path) -> None:
+def read_sound(file: Path) -> list[DataError]:
     info, wave = probe_audio(file), read_audio(file, 16_000)
     assert wave.shape[0] == info.channels, "the header says another number of channels"
     assert np.isfinite(wave).all()
+    return []
 
 
-def read_video(file: Path) -> None:
+def read_video(file: Path) -> list[DataError]:
     frames = video_frames(Video(file, frames=4))
     for frame, picture in zip(frames, open_all([Image(frame) for frame in frames], "video"), strict=True):
         assert picture.size == frame.size, "a frame has another size"
+    return []
 
 
-def read_cloud(file: Path) -> None:
+def read_cloud(file: Path) -> list[DataError]:
     assert np.isfinite(read_points(file)).all()
+    return []
 
 
-def read_json(file: Path) -> None:
-    read_record(file.read_bytes(), file.name)
-
-
-def read_lines(file: Path) -> None:
+def read_source(type: str, files: str, file: Path) -> list[DataError]:
+    """All samples of a source whose key `files` names the file, once, packed into rows as in training. Every one is
+    read or refused."""
     (file.parent / "a.png").write_bytes(pictures("png")[0])
-    _read_source({"type": "jsonl", "folder": str(file.parent), "file": file.name})
+    source = {"type": type, "folder": str(file.parent), files: file.name}
+    reading = Reading((Share.from_dict({"source": source, "repeats": 1}),), 0, layout(), 1, layout().context, 4)
+    packer, refused, read = reading.packer(lambda refusal: None), [], 0
+    lay = packer.lay
+
+    def noting(key: Key) -> LaidOut:
+        try:
+            return lay(key)
+        except DataError as error:
+            refused.append(error)
+            raise
+
+    packer.lay = noting
+    while pack := packer.next_pack():
+        read += len(lay_row(pack.laid, layout(), layout().context, lambda _, error: refused.append(error)).samples)
+    (opened,) = reading.opened
+    assert read + len(refused) == len(opened), f"{read} read and {len(refused)} refused of {len(opened)} samples"
+    return refused
 
 
-def read_shard(file: Path) -> None:
-    _read_source({"type": "tar", "folder": str(file.parent), "shards": file.name})
-
-
-def _read_source(config: dict[str, Any]) -> None:
-    source = Source.Config.model_validate(config).build()
-    for index in range(len(source)):
-        for image in source[index].images:
-            picture_size(image.source)
-            open_picture(image.source)
-
-
-def read_parquet(file: Path) -> None:
-    """Through pyarrow, as the sources of whole formats do."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        opened = pq.ParquetFile(file)
-        for group in range(opened.num_row_groups):
-            opened.read_row_group(group).to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file.name}: {error}") from error
+@cache
+def layout() -> Layout:
+    """Of a model of small pictures."""
+    small = ("encoder.image_size=16", "encoder.patch_size=8", "connector=linear", "tokenizer.corpus=[]", "context=512")
+    config = ModelConfig.model_validate(find_recipe("demo", *(f"model.{change}" for change in small)).model).resolved()
+    return config.layout(config.make_tokenizer())
 
 
 # making
@@ -180,11 +189,19 @@ def _muxed(container: str, codec: str, sound: bool) -> bytes:
     return buffer.getvalue()
 
 
-def records(lines: int) -> list[bytes]:
-    rows = [
-        {"id": f"r{i}", "image": "a.png", "caption": f"number {i} é", "more": {"a": [1, 2.5]}} for i in range(lines)
-    ]
+def records() -> list[bytes]:
+    rows = [{"id": f"r{i}", "image": "a.png", "caption": f"number {i} é", "more": {"a": [1, 2.5]}} for i in range(5)]
     return ["\n".join(json.dumps(row, ensure_ascii=False) for row in rows).encode()]
+
+
+def cells() -> list[bytes]:
+    return ['id,image,caption\n1,a.png,"one, é"\n2,a.png,"two\nlines"\n3,a.png,three\n'.encode()]
+
+
+def conversations() -> list[bytes]:
+    turns = [{"from": "human", "value": "<image>\nWhat is it? é"}, {"from": "gpt", "value": "A thing."}]
+    rows = [{"id": i, "image": "a.png", "conversations": turns} for i in range(4)]
+    return [json.dumps(rows, ensure_ascii=False, indent=indent).encode() for indent in (None, 1)]
 
 
 def shards() -> list[bytes]:
@@ -219,13 +236,18 @@ def tables() -> list[bytes]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    buffer = io.BytesIO()
-    rows = [{"id": i, "texts": ["a", "é"], "image": {"bytes": pictures("png")[0], "path": None}} for i in range(6)]
-    pq.write_table(pa.Table.from_pylist(rows), buffer, row_group_size=3)
-    return [buffer.getvalue()]
+    picture = {"bytes": pictures("png")[0], "path": None}
+    texts = [{"user": "What is it?", "assistant": "A thing, é."}]
+    rows = [{"id": i, "images": [picture], "texts": texts, "relevance_ratings": [i]} for i in range(6)]
+    made = []
+    for compression in ("snappy", "none"):  # of which the second has less to notice damage by
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows), buffer, row_group_size=3, compression=compression)
+        made.append(buffer.getvalue())
+    return made
 
 
-def _each(names: str, make: Callable[[str], list[bytes]], read: Callable[[Path], None]) -> list[Format]:
+def _each(names: str, make: Callable[[str], list[bytes]], read: Callable[[Path], list[DataError]]) -> list[Format]:
     return [Format(name, lambda name=name: make(name), read) for name in names.split()]
 
 
@@ -233,13 +255,16 @@ FORMATS: tuple[Format, ...] = (
     *_each("png jpeg gif webp bmp tiff", pictures, read_picture),
     *_each("wav flac ogg mp3", sounds, read_sound),
     *_each("mp4 mkv webm avi", videos, read_video),
-    Format("json", lambda: records(1), read_json),
-    Format("jsonl", lambda: records(5), read_lines),
-    Format("tar", shards, read_shard),
+    Format("json", conversations, partial(read_source, "llava", "file")),
+    Format("jsonl", records, partial(read_source, "jsonl", "file")),
+    Format("csv", cells, partial(read_source, "jsonl", "file")),
+    Format("tar", shards, partial(read_source, "tar", "shards")),
     Format("npy", arrays, read_cloud),
     Format("ply", clouds, read_cloud),
-    Format("parquet", tables, read_parquet),
+    Format("parquet", tables, partial(read_source, "cauldron", "file")),
 )
+BY_NAME = ("json", "csv", "parquet")
+"""Formats that are told by their names; all others are told by what is in them."""
 
 
 # damage

@@ -40,6 +40,10 @@ class Deadly(Source, name="deadly"):
         reading: tuple[int, ...] = ()
         decoding: tuple[int, ...] = ()
         building: bool = False
+        greedy: int | None = None
+        """takes more memory than there is"""
+        faulty: int | None = None
+        """its code is wrong"""
 
     config: Config
 
@@ -54,6 +58,10 @@ class Deadly(Source, name="deadly"):
     def __getitem__(self, index: int) -> Sample:
         if index in self.config.reading:
             die(f"deadly/{index}")
+        if index == self.config.greedy:
+            raise MemoryError
+        if index == self.config.faulty:
+            raise KeyError("a mistake")
         buffer = io.BytesIO()
         PILImage.new("RGB", (16, 16), (index, 0, 0)).save(buffer, "png")
         picture = Fatal() if index in self.config.decoding else buffer.getvalue()

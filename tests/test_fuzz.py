@@ -32,7 +32,8 @@ def test_300_damaged_files_are_read_or_refused(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "found.json").read_text())
     assert (done.returncode, found["failures"]) == (0, []), done.stdout
     for name, counts in found["formats"].items():
-        assert counts.get("read", 0) + counts.get("refused", 0) == 300 // len(specimens.FORMATS), name
+        assert counts.get("read", 0) + counts.get("refused", 0) in (14, 15), name
+    assert len(specimens.FORMATS) == 21
     assert all(any(counts.get(outcome) for counts in found["formats"].values()) for outcome in ("read", "refused"))
 
 
@@ -42,7 +43,8 @@ def test_specimens_are_valid_and_always_the_same(format: Any, tmp_path: Path) ->
     assert made == format.make()
     for number, data in enumerate(made):
         assert specimens.sealed(format.name, data) == data, "its checksums were right"
-        file = tmp_path / f"{number}.wrong"  # told by content, never by name
+        ending = format.name if format.name in specimens.BY_NAME else "wrong"
+        file = tmp_path / f"{number}.{ending}"
         file.write_bytes(data)
         assert fuzz.judge(format, file) == ("read", "")
 
@@ -58,16 +60,21 @@ def _raise(error: BaseException) -> None:
 
 
 def _wrap(error: BaseException) -> None:
-    try:
-        raise error
-    except type(error) as found:
-        raise DataError("cannot decode") from found
+    raise _caught(error)
+
+
+def _caught(error: BaseException) -> DataError:
+    found = DataError("cannot decode")
+    found.__cause__ = error
+    return found
 
 
 @pytest.mark.parametrize(
     ("read", "outcome"),
     [
-        (lambda _: None, "read"),
+        (lambda _: [], "read"),
+        (lambda _: [DataError("no")], "refused"),
+        (lambda _: [DataError("no"), _caught(MemoryError())], "memory"),
         (lambda _: _raise(DataError("no")), "refused"),
         (lambda _: _raise(ValueError("no")), "exception"),
         (lambda _: _raise(MemoryError()), "memory"),

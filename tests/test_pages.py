@@ -11,12 +11,15 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+import toy  # noqa: F401
 from PIL import Image as PILImage
 from rich.console import Console
 
 import sensorium as sm
+from sensorium.data.share import Share
 from sensorium.data.source import Source
 from sensorium.evaluation.results import evaluation, merge, write_evaluation
 from sensorium.evaluation.suite import Case, Metric, Report, proportion
@@ -28,7 +31,7 @@ from sensorium.pages.laid import chips
 from sensorium.pages.report import write_report
 from sensorium.pages.results import gallery, verdict
 from sensorium.pages.run import read_log, read_run
-from sensorium.pages.survey import survey
+from sensorium.pages.survey import labels, survey
 from sensorium.pages.terminal import half_blocks, metrics_table, show_examples
 from sensorium.recipe import Recipe
 from sensorium.sample import Image, Sample, Text
@@ -302,6 +305,29 @@ def test_survey_reads_what_training_reads() -> None:
     assert all(len(pack) for pack in seen.packs)
     stopped = survey(made.override("max_bad_samples=0"), 0, make_layout(made), packs=5)
     assert "more than the limit of 0" in stopped.stopped
+
+
+def test_inspection_counts_each_source_and_each_reason(tmp_path: Path) -> None:
+    broken = {"source": {"type": "toy", "broken": [0, 5, 10]}, "weight": 2}
+    made = recipe(f"stages.0.data={json.dumps([{'source': 'hostile'}, broken])}")
+    seen = survey(made, 0, make_layout(made), packs=12)
+    kinds = {kind[0].reason: [bad.place for bad in kind] for kind in seen.reasons()}
+    assert sum(map(len, kinds.values())) == len(seen.refused)
+    assert ["0", "10", "5"] in [sorted(places) for places in kinds.values()]
+    text = assert_harmless(write_inspection(made, tmp_path / "i.html", packs=1, mapped=12).read_text()).text
+    drawn = [share["samples"] for _, share in seen.shares()]
+    for label, count in zip(seen.labels, drawn, strict=True):
+        assert f"Length of {count} samples of {label}" in text
+    assert f"for {len(kinds)} reasons" in text
+
+
+def test_sources_of_one_type_are_told_apart_by_their_folders_or_by_what_differs() -> None:
+    def named(*configs: dict[str, Any]) -> list[str]:
+        return labels(tuple(Share.from_dict({"source": config}) for config in configs))
+
+    zoo, farm = ({"type": "jsonl", "folder": f"/data/{name}"} for name in ("zoo", "farm"))
+    assert named(zoo, farm, {"type": "tar", "folder": "x"}) == ["jsonl zoo", "jsonl farm", "tar"]
+    assert named(zoo, zoo | {"file": "b.csv"}) == ["jsonl (file=data.jsonl)", "jsonl (file=b.csv)"]
 
 
 def test_inspection_of_the_blind_twin_has_no_pictures(tmp_path: Path) -> None:

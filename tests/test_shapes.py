@@ -37,9 +37,9 @@ def lines(folder: Path, *records: Any, name: str = "a.jsonl") -> None:
     (folder / name).write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def parquet(file: Path, rows: list[dict[str, Any]], group: int) -> None:
+def parquet(file: Path, rows: list[dict[str, Any]], group: int, compression: str = "snappy") -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=group)
+    pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=group, compression=compression)
 
 
 def says(*texts: str, **more: Any) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def test_files_without_records_are_refused_at_once(folder: Path) -> None:
     (folder / "c.jsonl.gz").write_bytes(b"\x1f\x8b")
     (folder / "d.parquet").write_bytes(b"PAR1 or not")
     for file, message in (("a.json", "holds no lines"), ("b.json", "not a JSON list"), ("c.jsonl.gz", "is compressed"),
-                          ("d.parquet", "not a readable parquet file"), ("*.x", "no file matches"),
+                          ("d.parquet", "not readable as parquet"), ("*.x", "no file matches"),
                           ("x.json", r"no file .*x\.json"), ("../a.json", "leads out")):  # fmt: skip
         with pytest.raises(DataError, match=message):
             source("llava", folder, file=file)
@@ -278,6 +278,22 @@ def test_parquet_keeps_few_row_groups(folder: Path) -> None:
         assert found[i].segments[1] == Text(f"q{i}")
         assert open_picture(found[i].images[0].source).getpixel((0, 0)) == (i, 1, 1)
     assert rows_of._group.cache_info().currsize <= rows_of.REMEMBERED
+
+
+def test_parquet_with_bytes_that_are_no_text(folder: Path) -> None:
+    """pyarrow lets them pass until they are asked for, and then raises what is none of its own errors."""
+    turns = [{"user": f"question {i}", "assistant": "a"} for i in range(3)]
+    rows = [{"texts": [turn], "images": [{"bytes": png((1, 1, 1))}]} for turn in turns]
+    parquet(folder / "p.parquet", rows, 3, compression="none")
+    whole = (folder / "p.parquet").read_bytes()
+    (folder / "p.parquet").write_bytes(whole.replace(b"question 1", b"question\xff1"))
+    found = source("cauldron", folder)
+    assert [found[i].segments[1].text for i in (0, 2)] == ["question 0", "question 2"]
+    with pytest.raises(DataError, match=r"p\.parquet, row 2: not readable as parquet \('utf-8' codec"):
+        found[1]
+    (folder / "p.parquet").write_bytes(whole.replace(b"assistant", b"assist\xffnt"))
+    with pytest.raises(DataError, match=r"p\.parquet: not readable as parquet \('utf-8' codec"):
+        source("cauldron", folder)
 
 
 def test_preferences_in_both_forms(folder: Path) -> None:

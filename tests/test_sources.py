@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image as PILImage
 
+from sensorium.data.files import Stored
 from sensorium.data.images import open_picture, picture_size
 from sensorium.data.records import connected, fill, share
+from sensorium.data.shards import index_tar
 from sensorium.data.source import Source
 from sensorium.errors import ConfigError, DataError
 from sensorium.recipe import Recipe
@@ -174,6 +176,38 @@ def test_a_concept_is_held_out_of_every_shard(shards: Path) -> None:
     assert not set(captions["train"]) & set(captions["test"])
     assert len(captions["train"]) + len(captions["test"]) == 60
     assert all(captions[split].count(caption) == 2 for split in captions for caption in captions[split])
+
+
+def test_a_shard_that_is_damaged_in_the_middle_loses_nothing_in_silence(tmp_path: Path) -> None:
+    """tarfile takes a header whose checksum is wrong for the end of the archive."""
+    file = tmp_path / "x.tar"
+    shard(file, pairs(range(4), 0))
+    whole = file.read_bytes()
+    with tarfile.open(file) as opened:
+        heads = [info.offset for info in opened]
+
+    def members(data: bytes) -> int:
+        file.write_bytes(data)
+        return len(index_tar(Stored(file))["offsets"])
+
+    assert members(whole) == len(heads) == 8
+    refused = 0
+    for place in range(heads[3], heads[3] + 512, 5):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        try:
+            assert members(bytes(flipped)) == 8, "spaces around the checksum may be others"
+        except DataError:
+            refused += 1
+    assert refused > 100
+    for wrong, said in (
+        (whole[: heads[3]], f"cut short at byte {heads[3]}, where its end is not marked"),
+        (whole[: heads[3] + 9], f"damaged from byte {heads[3]} on"),
+        (whole[: heads[3]] + bytes(512) + whole[heads[3] + 512 :], f"damaged from byte {heads[3]} on"),
+        (whole + whole, "or several archives in one"),
+    ):
+        with pytest.raises(DataError, match=said):
+            members(wrong)
 
 
 def test_bad_shards_are_refused_or_named(tmp_path: Path) -> None:

@@ -77,3 +77,18 @@ def test_workers_that_die_of_something_else_are_given_up() -> None:
     with pytest.raises(DataError, match=r"died 4 times before it could give a row \(exit code -11"):
         loader.next_step()
     loader.close()
+
+
+def test_a_sample_that_takes_all_memory_is_refused(tmp_path: Path) -> None:
+    loader = Loader(reading("stages.0.data.0.source.greedy=7"), 2, Quarantine(tmp_path / "q.jsonl", 9), workers=1)
+    rows_of(loader, 3)
+    loader.close()
+    (one,) = refusals(tmp_path / "q.jsonl")
+    assert (one["index"], "(exit code 12)" in one["reason"]) == (7, True)
+
+
+def test_an_error_of_our_own_code_ends_the_run_and_names_the_sample() -> None:
+    loader = Loader(reading("stages.0.data.0.source.faulty=7"), 2, workers=1)
+    with pytest.raises(DataError, match=r"(?s)failed at sample 0:7 in layout:.*KeyError: 'a mistake'"):
+        rows_of(loader, 50)
+    loader.close()

@@ -19,7 +19,7 @@ import numpy as np
 from sensorium.data.files import Stored
 
 CACHE = "SENSORIUM_CACHE"
-VERSION = 1
+VERSION = 2
 """Of the form of indexes: another finds none that was kept."""
 DTYPES = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "F64": np.float64, "BOOL": np.bool_}
 

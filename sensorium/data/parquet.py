@@ -14,7 +14,7 @@ from sensorium.assets import need
 from sensorium.data.files import Stored
 from sensorium.data.index import Arrays, compact, indexed
 from sensorium.data.record_table import Record, Table
-from sensorium.errors import DataError
+from sensorium.errors import DataError, SensoriumError
 
 REMEMBERED = 4
 """Row groups that stay in a process's memory. A row that is in none of them costs the reading of its whole group."""
@@ -38,7 +38,9 @@ class Rows(Table):
         number = int(np.searchsorted(self.ends, index, side="right"))
         first = int(self.ends[number - 1]) if number else 0
         name = f"{self.file}, row {index + 1}"
-        (fields,) = _group(self, number, columns).slice(index - first, 1).to_pylist()
+        group = _group(self, number, columns)
+        with _damage(name):  # texts become texts only here
+            (fields,) = group.slice(index - first, 1).to_pylist()
         return Record(fields, name, self.place(index))
 
 
@@ -59,15 +61,23 @@ def _row_groups(file: Stored) -> Arrays:
 @contextmanager
 def _opened(file: Stored) -> Iterator[Any]:
     """The file as pyarrow reads it, and its errors as ours."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    with _damage(str(file)):
         if isinstance(file.file, Path):
             with pq.ParquetFile(file.file) as opened:
                 yield opened
         else:
             with file.stream() as stream, pq.ParquetFile(stream) as opened:
                 yield opened
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file}: not a readable parquet file ({error}); restore it") from None
+
+
+@contextmanager
+def _damage(name: str) -> Iterator[None]:
+    """Whatever pyarrow stumbles over is the file's fault: it has errors of its own, and Python's for bad UTF-8."""
+    try:
+        yield
+    except (SensoriumError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(f"{name}: not readable as parquet ({error}); restore the file") from error

@@ -54,5 +54,11 @@ class Quarantine:
                 raise too_many(self.count, self.limit, one.reason)
 
 
+def kind_of(reason: str) -> str:
+    """A reason without what differs between samples: names at its head, numbers, quotations."""
+    words = reason.partition(": ")[2] or reason
+    return " ".join("…" if any(c.isdigit() or c in "/'\"" for c in word) else word for word in words.split())[:100]
+
+
 def too_many(count: int, limit: int, last: str) -> DataError:
     return DataError(f"{count} bad samples, more than the limit of {limit}; the last: {last}")

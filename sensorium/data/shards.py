@@ -7,6 +7,7 @@ import tarfile
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from sensorium.data.files import Stored
 from sensorium.data.index import Arrays, Texts, compact, indexed
 from sensorium.data.records import share
 from sensorium.errors import DataError
+
+BLOCK = 10_240
+"""Bytes that are read at a time behind the last member; writers fill their last block of so many with zeros."""
 
 
 class Shard:
@@ -92,6 +96,18 @@ def index_tar(file: Stored) -> Arrays:
     }
 
 
+def _refuse_rest(stream: BinaryIO, place: int, file: Stored) -> None:
+    """A `DataError` unless zeros, and nothing else, follow the last member: tarfile takes a damaged header in the
+    middle for the end, and all behind it would be lost without a word."""
+    stream.seek(place)
+    if not (rest := stream.read(BLOCK)):
+        raise DataError(f"{file}: cut short at byte {place}, where its end is not marked; restore it")
+    while rest:
+        if any(rest):
+            raise DataError(f"{file}: damaged from byte {place} on, or several archives in one; restore or repack it")
+        place, rest = place + len(rest), stream.read(BLOCK)
+
+
 def _members(file: Stored) -> Iterator[tarfile.TarInfo]:
     try:
         with file.stream() as stream, tarfile.open(fileobj=stream, mode="r:") as opened:
@@ -101,5 +117,6 @@ def _members(file: Stored) -> Iterator[tarfile.TarInfo]:
                     raise DataError(f"{file}: member '{info.name}' leads out of the archive; remove it")
                 if info.isfile():
                     yield info
+            _refuse_rest(stream, opened.offset, file)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(f"{file}: not a readable tar file without compression ({error}); restore it") from None

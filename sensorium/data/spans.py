@@ -121,13 +121,13 @@ def _entries(stream: BinaryIO, file: Stored) -> Iterator[tuple[int, int, int]]:
     while True:
         try:
             start = _skip(text, place)
-            if text[start] == "]":
+            if text[start : start + 1] == "]":
                 return
             end = decoder.raw_decode(text, start)[1]
             after = _skip(text, end)
-            if text[after] not in ",]":
-                raise ValueError(f"found {text[after]!r} between entries")
-        except (ValueError, IndexError, RecursionError) as error:
+            if text[after : after + 1] not in (",", "]"):
+                raise ValueError(f"found {text[after : after + 1] or 'its end'!r} between entries")
+        except (ValueError, RecursionError) as error:
             text, gone, place = text[place:], gone + place, 0
             added = stream.read(max(CHUNK, len(text))).decode("latin-1") if len(text) < LARGEST else ""
             if not added:  # and not because an entry is cut where the text ends

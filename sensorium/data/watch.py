@@ -40,15 +40,18 @@ class Watch:
 
     @contextmanager
     def at(self, doing: Doing, key: Key) -> Iterator[None]:
-        """The time in which this is done. A `DataError` instead, if it is deadly."""
+        """The time in which this is done, up to its end or a `DataError`: with any other error the note stays. A
+        `DataError` at once if it is deadly."""
         if self.deadly and (reason := self.deadly.get(Place(doing, key))):
             raise DataError(reason)
         self.cell[1], self.cell[2] = key.source, key.index
         self.cell[0] = 1 + get_args(Doing).index(doing)
         try:
             yield
-        finally:
+        except DataError:
             self.cell[0] = 0
+            raise
+        self.cell[0] = 0
 
 
 def seen(cell: Any) -> Place | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import os
 import pickle
 import queue
 import signal
@@ -86,6 +88,9 @@ class _Worker:
         """All that the dead process gave has been taken; it died over `row`, or between."""
         self.thread.join()
         self.process.join(5)
+        if self.process.is_alive():  # it cannot tell anything any more
+            self.process.kill()
+            self.process.join()
         place, code = seen(self.cell), f"exit code {self.process.exitcode}"
         self.deaths += 1
         if place is not None and place == self.suspect:
@@ -138,12 +143,15 @@ def _serve(reading: Reading, rows: Sequence[int], states: States, there: Connect
             there.send_bytes(pickle.dumps(streams[row].next_row(), pickle.HIGHEST_PROTOCOL))
     except (BrokenPipeError, ConnectionResetError):
         return
+    except MemoryError:
+        os._exit(errno.ENOMEM)  # as if the system had ended it: a sample that takes all memory is a deadly one
     except Exception as error:
-        there.send_bytes(pickle.dumps(_portable(error), pickle.HIGHEST_PROTOCOL))
+        there.send_bytes(pickle.dumps(_portable(error, seen(watch.cell)), pickle.HIGHEST_PROTOCOL))
 
 
-def _portable(error: Exception) -> Exception:
+def _portable(error: Exception, place: Place | None) -> Exception:
     """The error as it can be told to another process: ours as they are, others with where they happened."""
     if isinstance(error, SensoriumError):
         return error
-    return DataError("a worker of the loader failed:\n" + "".join(traceback.format_exception(error)))
+    where = f" at {place}" if place else ""
+    return DataError(f"a worker of the loader failed{where}:\n" + "".join(traceback.format_exception(error)))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-from sensorium.laid_out import LaidOut
 from sensorium.layout import Layout
 from sensorium.pages import charts, formats
 from sensorium.pages.html import Html, page, section, table, tag, write_page
 from sensorium.pages.laid import legend, sample_card
+from sensorium.pages.pack_map import pack_map
 from sensorium.pages.survey import Survey, survey
 from sensorium.recipe import Recipe
-
-PALETTE = 8
 
 
 def write_inspection(recipe: Recipe, file: str | Path, packs: int = 2, mapped: int = 24) -> Path:
@@ -76,7 +76,8 @@ def _stage(number: int, seen: Survey, recipe: Recipe, layout: Layout, packs: int
         line,
         tag("p", f"A run would stop here: {seen.stopped}", class_="banner") if seen.stopped else None,
         _sources(seen),
-        tag("div", _map(seen), tag("div", _figures(seen), _lengths(seen), class_="stack"), class_="charts two"),
+        tag("div", pack_map(seen), tag("div", _figures(seen), _lengths(seen), class_="stack"), class_="charts two"),
+        _lengths_by_source(seen),
         _refused(seen),
         tag("h3", "Token by token"),
         legend(),
@@ -88,6 +89,7 @@ def _sources(seen: Survey) -> Html:
     shares = seen.shares()
     total = sum(share.get("tokens", 0) for _, share in shares) or 1
     weight = sum(share.weight for share in seen.stage.data)
+    refused = Counter(bad.source for bad in seen.refused)
     rows = []
     for (label, share), entry in zip(shares, seen.stage.data, strict=True):
         tokens, samples = share.get("tokens", 0), share.get("samples", 0)
@@ -99,56 +101,9 @@ def _sources(seen: Survey) -> Html:
         )
         of_tokens = [f"{100 * share.get(key, 0) / (tokens or 1):.0f} %" for key in ("media", "supervised")]
         rows.append([label, f"{100 * entry.weight / weight:.0f} %", f"{samples:,}", f"{tokens / (samples or 1):.0f}",
-                     bar, f"{100 * tokens / total:.1f} %", *of_tokens])  # fmt: skip
-    head = ("source", "of samples (weights)", "drawn", "mean length", "", "of tokens", "pictures", "supervised")
+                     bar, f"{100 * tokens / total:.1f} %", *of_tokens, f"{refused[label]:,}"])  # fmt: skip
+    head = ("source", "weight", "drawn", "mean length", "", "of tokens", "pictures", "supervised", "refused")
     return table(head, rows)
-
-
-def _map(seen: Survey) -> Html:
-    """Packs as bars, samples in turning colours, picture tokens darker, padding left blank."""
-    row, length = 13, seen.stage.length
-    drawn: list[Html] = []
-    for line, pack in enumerate(seen.packs):
-        drawn.append(_rectangle(0, length, line * row, "faint", f"{length - sum(map(len, pack))} tokens of padding"))
-        start = 0
-        for number, laid in enumerate(pack):
-            drawn += _bar(laid, start, line * row, (line + number) % PALETTE)
-            start += len(laid)
-    height = max(1, len(seen.packs)) * row
-    svg = tag(
-        "svg",
-        *drawn,
-        viewBox=f"0 0 {length} {height}",
-        preserveAspectRatio="none",
-        class_="map",
-        style=f"height:{height}px",
-    )
-    title = f"{len(seen.packs)} packs, {100 * seen.efficiency:.1f} % full"
-    note = "A row is a pack, a colour a sample; the dark part is a picture's tokens, the pale end is padding."
-    return tag(
-        "div", tag("h3", title), svg, tag("p", note, class_="small", style="margin:.6rem 0 0"), class_="chart card"
-    )
-
-
-def _bar(laid: LaidOut, start: int, y: int, colour: int) -> list[Html]:
-    bars = [_rectangle(start, len(laid), y, f"c{colour}", f"{laid.sample.name}: {len(laid)} tokens")]
-    return bars + [_rectangle(start + s.start, s.length, y, "shade", "", opacity=".22") for s in laid.spans]
-
-
-def _rectangle(x: int, width: int, y: int, colour: str, title: str, opacity: str | None = None) -> Html:
-    fill = "#000" if colour == "shade" else f"var(--{colour})"
-    hint = tag("title", title) if title else None
-    return tag(
-        "rect",
-        hint,
-        x=x,
-        y=y + 1,
-        width=width,
-        height=11,
-        style=f"fill:{fill}",
-        opacity=opacity,
-        pointer_events=None if title else "none",
-    )
 
 
 def _figures(seen: Survey) -> Html:
@@ -165,22 +120,47 @@ def _figures(seen: Survey) -> Html:
     return tag("div", tag("ul", *items, class_="facts", style="margin:0;flex-direction:column"), class_="card")
 
 
-def _lengths(seen: Survey, bars: int = 20) -> Html:
-    lengths = [len(laid) for _, laid in seen.drawn]
+def _lengths(seen: Survey) -> Html:
+    return _histogram([len(laid) for _, laid in seen.drawn], seen, "")
+
+
+def _lengths_by_source(seen: Survey) -> Html | None:
+    """A histogram for each source of several, on one scale."""
+    if len(seen.labels) < 2:
+        return None
+    lengths: list[list[int]] = [[] for _ in seen.labels]
+    for number, laid in seen.drawn:
+        lengths[number].append(len(laid))
+    drawn = (_histogram(own, seen, f" of {label}") for own, label in zip(lengths, seen.labels, strict=True))
+    return tag("div", *drawn, class_="charts", style="margin-top:1rem")
+
+
+def _histogram(lengths: Sequence[int], seen: Survey, of: str, bars: int = 20) -> Html:
     if not lengths:
         return Html()
-    low, high = min(lengths), max(lengths) + 1
+    every = [len(laid) for _, laid in seen.drawn]
+    low, high = min(every), max(every) + 1
     width = max(1, -(-(high - low) // bars))
     edges = list(range(low, high + width, width))
     counts = [sum(edge <= length < edge + width for length in lengths) for edge in edges[:-1]]
-    return charts.histogram(counts, edges, f"Length of {formats.amount(len(lengths))} samples")
+    return charts.histogram(counts, edges, f"Length of {formats.amount(len(lengths))} samples{of}")
 
 
-def _refused(seen: Survey, shown: int = 5, most: int = 200) -> Html:
+def _refused(seen: Survey, shown: int = 3, most: int = 200) -> Html:
+    """What would be quarantined, by reason, and each of it."""
     if not seen.refused:
         return tag("p", "No sample was refused.", class_="note", style="margin-top:1rem")
-    rows = [[bad.source, bad.place, bad.reason] for bad in list(seen.refused)[:most]]
-    head = ("source", "sample", "reason")
-    title = tag("h3", f"{len(seen.refused)} samples would be quarantined")
-    rest = tag("details", tag("summary", f"{len(rows) - shown} more"), table(head, rows[shown:]))
-    return tag("div", title, table(head, rows[:shown]), rest if len(rows) > shown else None)
+    kinds = seen.reasons()
+    rows = []
+    for kind in kinds:
+        places = [bad.place for bad in kind[:shown]] + ["…"] * (len(kind) > shown)
+        sources = ", ".join(dict.fromkeys(bad.source for bad in kind))
+        rows.append([f"{len(kind):,}", sources, ", ".join(places), kind[0].reason])
+    each = [[bad.source, bad.place, bad.reason] for bad in list(seen.refused)[:most]]
+    reasons = "1 reason" if len(kinds) == 1 else f"{len(kinds)} reasons"
+    return tag(
+        "div",
+        tag("h3", f"{len(seen.refused)} samples would be quarantined, for {reasons}"),
+        table(("samples", "source", "which", "reason, of the first"), rows),
+        tag("details", tag("summary", "each of them"), table(("source", "sample", "reason"), each)),
+    )

@@ -18,6 +18,7 @@ from rich.table import Table
 from sensorium.data.images import picture_size
 from sensorium.data.mixture import Key, permuted
 from sensorium.data.packer import Packer
+from sensorium.data.quarantine import kind_of
 from sensorium.errors import ConfigError, DataError
 from sensorium.laid_out import LaidOut
 from sensorium.pages.inspect import make_layout
@@ -68,7 +69,7 @@ def _figures(packer: Packer, source: int, label: str, samples: int) -> Figures:
             measured.append(_measures(laid))
             found.prints.append(fingerprint(laid.sample))
         except DataError as error:
-            kind = _kind(str(error))
+            kind = kind_of(str(error))
             found.refused[kind] = found.refused.get(kind, 0) + 1
             found.examples.setdefault(kind, str(error))
     found.repeated = len(found.prints) - len(set(found.prints))
@@ -92,12 +93,6 @@ def _measures(laid: LaidOut) -> dict[str, list[float]]:
         numbers["shorter side"] = [min(size) for size in sizes]
         numbers["aspect"] = [max(size) / min(size) for size in sizes]
     return numbers
-
-
-def _kind(reason: str) -> str:
-    """A reason without what differs between samples: names at its head, numbers, quotations."""
-    words = reason.partition(": ")[2] or reason
-    return " ".join("…" if any(c.isdigit() or c in "/'\"" for c in word) else word for word in words.split())[:100]
 
 
 def fingerprint(sample: Sample) -> str:

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 from sensorium.data.images import open_picture
 from sensorium.data.mixture import Key
-from sensorium.data.quarantine import Refusal, too_many
+from sensorium.data.quarantine import Refusal, kind_of, too_many
 from sensorium.errors import DataError
 from sensorium.laid_out import LaidOut
 from sensorium.layout import Layout
@@ -53,6 +54,13 @@ class Survey:
 
     def source_of(self, laid: LaidOut) -> str:
         return next((self.labels[share] for share, one in self.drawn if one is laid), laid.sample.source)
+
+    def reasons(self) -> list[list[Refused]]:
+        """What was refused, by the kind of the reason; the most frequent first."""
+        kinds: dict[str, list[Refused]] = {}
+        for bad in self.refused:
+            kinds.setdefault(kind_of(bad.reason), []).append(bad)
+        return sorted(kinds.values(), key=len, reverse=True)
 
     def shares(self) -> list[tuple[str, dict[str, int]]]:
         """For each source of the stage: samples, tokens, tokens of pictures, supervised tokens of what was drawn."""
@@ -105,12 +113,16 @@ def _decode(found: Survey) -> None:
 
 
 def labels(data: tuple[Share, ...]) -> list[str]:
-    """A name for each source: its type, and where a type comes twice, the fields in which it differs."""
+    """A name for each source: its type, and where a type comes twice, its folder's name or, if that does not tell them
+    apart, the fields in which it differs."""
     configs = [share.source.to_dict() for share in data]
     return [_label(config, [other for other in configs if other["type"] == config["type"]]) for config in configs]
 
 
 def _label(config: dict[str, Any], family: list[dict[str, Any]]) -> str:
+    folders = [PurePosixPath(other.get("folder", "")).name for other in family]
+    if len(family) > 1 and len(set(folders)) == len(family):
+        return f"{config['type']} {PurePosixPath(config.get('folder', '')).name}"
     different = [key for key in config if any(other[key] != config[key] for other in family)]
     named = ", ".join(f"{key}={config[key]}" for key in different)
     return f"{config['type']} ({named})" if named else config["type"]
