@@ -370,9 +370,10 @@ def test_tiling_cuts_what_it_plans(name: str, input_size: tuple[int, int]) -> No
 def test_tiling_knows_what_each_tile_shows(name: str, size: tuple[int, int]) -> None:
     tiling: Tiling = example("tiling", name).build(input_size=(48, 32))
     plan = tiling.plan(size)
-    dot = (0.5, 0.4, 0.7, 0.6)
+    pixels = [round(part * size[i % 2]) for i, part in enumerate((0.5, 0.4, 0.7, 0.6))]
+    dot = [pixel / size[i % 2] for i, pixel in enumerate(pixels)]
     picture = PILImage.new("RGB", size)
-    picture.paste((255, 255, 255), tuple(round(part * size[i % 2]) for i, part in enumerate(dot)))
+    picture.paste((255, 255, 255), tuple(pixels))
     views = tiling.views(size, plan)
     assert len(views) == plan.tiles
     for tile, (left, top, right, bottom) in zip(tiling.cut(picture, plan), views, strict=True):
