@@ -29,7 +29,7 @@ class CaptionTokens(Objective, name="caption-tokens"):
         return len(_samples(batch)[1])
 
     def __call__(self, model: Any, batch: Batch) -> Loss:
-        media = model.connector(model.encoder(batch.tiles))
+        media = model.connector(model.tile_features(batch.tiles))
         pictures = model.connector.pooled(media)
         pictures = F.rms_norm(precise(pictures), pictures.shape[-1:])
         sample, shown, most = _samples(batch)
