@@ -7,7 +7,8 @@ several times faster from nothing. With the patch stem and a class token this is
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -75,16 +76,7 @@ class ViT(Encoder, name="vit"):
         self.positions = nn.Parameter(torch.randn(1, config.tokens, config.width) * 0.02)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, config.norm_eps) if config.final_norm else nn.Identity()
-        self.blocks.apply(self._initialise)
-
-    def _initialise(self, module: nn.Module) -> None:
-        """Residual branches start small, so that a deep encoder from nothing learns through its stem at first."""
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
-        if isinstance(module, Block):
-            for last in (module.out, module.down):
-                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * self.config.depth))
+        self.blocks.apply(small_branches(config.depth))
 
     def forward(self, tiles: Tensor) -> Tensor:
         count, tiles = len(tiles), rounded_up(tiles)
@@ -100,10 +92,23 @@ class ViT(Encoder, name="vit"):
         return list(self.blocks)
 
 
+class Sizes(Protocol):
+    """What a block needs to know of its encoder."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def num_heads(self) -> int: ...
+    @property
+    def mlp_ratio(self) -> float: ...
+    @property
+    def norm_eps(self) -> float: ...
+
+
 class Block(nn.Module):
     """Pre-norm self-attention and GELU feed-forward, both residual."""
 
-    def __init__(self, config: ViT.Config) -> None:
+    def __init__(self, config: Sizes) -> None:
         super().__init__()
         width, inner = config.width, int(config.width * config.mlp_ratio)
         self.num_heads = config.num_heads
@@ -114,7 +119,8 @@ class Block(nn.Module):
         self.up = nn.Linear(width, inner)
         self.down = nn.Linear(inner, width)
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        """`hidden` `[n, tokens, width]`; `mask` bool `[n, 1, tokens, tokens]`, true where one may attend to another."""
         n, tokens, width = hidden.shape
         q, k, v = (
             self.qkv(self.attention_norm(hidden))
@@ -122,9 +128,24 @@ class Block(nn.Module):
             .permute(2, 0, 3, 1, 4)
             .unbind(0)
         )
-        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, width)
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(n, tokens, width)
         hidden = hidden + self.out(attended)
         return hidden + self.down(F.gelu(self.up(self.mlp_norm(hidden))))
+
+
+def small_branches(depth: int) -> Callable[[nn.Module], None]:
+    """For `nn.Module.apply`: residual branches start small, so that an encoder of `depth` blocks from nothing learns
+    through its stem at first."""
+
+    def initialise(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        if isinstance(module, Block):
+            for last in (module.out, module.down):
+                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * depth))
+
+    return initialise
 
 
 def _patch_stem(config: ViT.Config) -> nn.Module:
