@@ -221,7 +221,7 @@ def _teacher_forced(model: Model, prompt: LaidOut, tokens: Tensor) -> Tensor:
     whole = replace(
         prompt,
         ids=np.concatenate([prompt.ids, tokens.numpy()]),
-        supervised=np.zeros(len(prompt) + len(tokens), dtype=bool),
+        supervised=np.arange(len(prompt) + len(tokens)) >= len(prompt),
         media=np.concatenate([prompt.media, np.zeros(len(tokens), dtype=bool)]),
     )
     hidden = model(collate([[whole]], model.layout))[0]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sensorium.encoders.block import Activation, Block
+from sensorium.encoders.block import Activation, Block, small_branches
 from sensorium.encoders.encoder import Encoder, Normalise, rounded_up
 
 
@@ -90,16 +90,7 @@ class ViT(Encoder, name="vit"):
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps) if config.final_norm else nn.Identity()
-        self.blocks.apply(self._initialise)
-
-    def _initialise(self, module: nn.Module) -> None:
-        """Residual branches start small, so that a deep encoder from nothing learns through its stem at first."""
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
-        if isinstance(module, Block):
-            for last in (module.out, module.down):
-                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * self.config.depth))
+        self.blocks.apply(small_branches(config.depth))
 
     def forward(self, tiles: Tensor) -> Tensor:
         count, tiles = len(tiles), rounded_up(tiles)
