@@ -178,11 +178,6 @@ def the_layout_counts_one_more(patch: Patch) -> None:
 
 
 @breaks("token-count")
-def the_layout_forgets_the_thumbnail(patch: Patch) -> None:
-    after(patch, Grid, "plan", lambda plan, *_: replace(plan, thumbnail=False))
-
-
-@breaks("token-count")
 def the_tiling_cuts_one_tile_fewer(patch: Patch) -> None:
     after(patch, Grid, "cut", lambda tiles, *_: tiles[1:] if len(tiles) > 1 else tiles)
 
