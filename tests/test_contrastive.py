@@ -360,3 +360,18 @@ def test_turns_are_filled_up_to_a_length() -> None:
     assert laid.ids[laid.supervised][-1] == model.tokenizer.id_of("<|end|>")
     assert set(laid.ids[~laid.supervised].tolist()) == {model.tokenizer.pad_id}
     assert len(model.layout(sm.caption(png("red", (8, 8)), "red " * 30))) > 20, "longer ones stay as they are"
+
+
+def test_a_tied_output_weight_rests_with_the_language_model(tmp_path: Path) -> None:
+    model = toy_model("model.connector=pixel-shuffle", BOTH)
+    tied = model.backbone.output_weight()
+    assert model.head.weight is tied
+    assert all(parameter is not tied for parameter in model.head.parameters())
+    model = model.double().eval()
+    assert model.head.weight.dtype == torch.float64, "it is the backbone's own, wherever that goes"
+    own = toy_model("model.connector=pixel-shuffle", "model.head={type: token-and-embedding, token: {tied: false}}")
+    assert any(parameter is own.head.weight for parameter in own.head.parameters())
+    with torch.no_grad():
+        own.head.weight.add_(1)
+    own.eval().save(tmp_path / "own")
+    assert torch.equal(sm.load(tmp_path / "own").logits([["red"]])[0], own.logits([["red"]])[0])
