@@ -30,6 +30,11 @@ class ViT(Encoder, name="vit"):
         stem: Literal["conv", "patch"] = "conv"
         stem_blocks: int = Field(default=0, ge=0, description="residual 3x3 convolutions on the grid, for wider view")
         class_token: bool = False
+        position_std: float = Field(
+            default=0.02,
+            ge=0,
+            description="of learned positions at first; large, where nothing else tells places apart",
+        )
         final_norm: bool = True
         norm_eps: float = 1e-6
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -72,7 +77,7 @@ class ViT(Encoder, name="vit"):
         self.normalise = Normalise(config.mean, config.std)
         self.stem = _conv_stem(config) if config.stem == "conv" else _patch_stem(config)
         self.class_token = nn.Parameter(torch.zeros(1, 1, config.width)) if config.class_token else None
-        self.positions = nn.Parameter(torch.randn(1, config.tokens, config.width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(1, config.tokens, config.width) * config.position_std)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, config.norm_eps) if config.final_norm else nn.Identity()
         self.blocks.apply(self._initialise)
