@@ -40,6 +40,11 @@ class ViT(Encoder, name="vit"):
         class_token: bool = False
         initial_norm: bool = Field(default=False, description="normalise before the first block, as CLIP does")
         activation: Activation = Field(default="gelu", description="quick-gelu: CLIP's; gelu-tanh: SigLIP's")
+        position_std: float = Field(
+            default=0.02,
+            ge=0,
+            description="of learned positions at first; large, where nothing else tells places apart",
+        )
         final_norm: bool = True
         norm_eps: float = 1e-6
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -82,7 +87,7 @@ class ViT(Encoder, name="vit"):
         self.normalise = Normalise(config.mean, config.std)
         self.stem = _conv_stem(config) if config.stem == "conv" else _patch_stem(config)
         self.class_token = nn.Parameter(torch.zeros(1, 1, config.width)) if config.class_token else None
-        self.positions = nn.Parameter(torch.randn(1, config.tokens, config.width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(1, config.tokens, config.width) * config.position_std)
         self.initial_norm = nn.LayerNorm(config.width, config.norm_eps) if config.initial_norm else nn.Identity()
         inner = round(config.width * config.mlp_ratio)
         self.blocks = nn.ModuleList(
