@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
 from sensorium.assets import need
@@ -15,6 +17,7 @@ from sensorium.atomic import write_folder
 from sensorium.errors import ConfigError
 from sensorium.families.family import Family, Stock, families
 from sensorium.model import PARTS, Model, ModelConfig
+from sensorium.tokenizers.tokenizer import FILE, Tokenizer
 from sensorium.training.checkpoint import load_model, part_tensors
 
 EMBEDDINGS = ("backbone.model.model.embed_tokens.weight", "backbone.model.model.decoder.embed_tokens.weight")
@@ -56,7 +59,7 @@ def write_stock(model: Model, out: Path) -> Exported:
     def fill(partial: Path) -> None:
         for file, held in {"config.json": stock.settings, **stock.files}.items():
             (partial / file).write_text(json.dumps(held, indent=2, ensure_ascii=False))
-        tokenizer.save(partial)
+        _save_tokenizer(tokenizer, stock.around, partial)
         _write_weights(named, partial)
 
     if grown:
@@ -89,6 +92,17 @@ def _note_rows(stock: Stock, rows: int, added: list[int]) -> None:
     """The new rows in the settings. Their logits are 0, so that generation has to be told never to write them."""
     stock.settings.get("text_config", stock.settings)["vocab_size"] = rows
     stock.files["generation_config.json"]["suppress_tokens"] = added
+
+
+def _save_tokenizer(tokenizer: Tokenizer, around: tuple[str, str], folder: Path) -> None:
+    tokenizer.save(folder)
+    before, after = around
+    if before or after:
+        rust = RustTokenizer.from_file(str(folder / FILE))
+        marks = [(token, tokenizer.id_of(token)) for token in (before, after) if token]
+        single = [piece for piece in (before, "$A", after) if piece]
+        rust.post_processor = TemplateProcessing(single=single, special_tokens=marks)
+        rust.save(str(folder / FILE))
 
 
 def _write_weights(tensors: dict[str, Tensor], folder: Path) -> None:

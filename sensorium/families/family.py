@@ -25,6 +25,8 @@ class Stock:
     """further files: the processor's, the generation config"""
     tokens: tuple[str, ...] = ()
     """tokens that the class needs and our tokenizer may lack; the embedding gets rows for them"""
+    around: tuple[str, str] = ("", "")
+    """tokens that the tokenizer writes before and after every text"""
 
 
 class Family(ABC):

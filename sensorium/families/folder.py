@@ -29,6 +29,7 @@ class Folder:
         self.path = path
         self.names = sorted(file.name for file in path.iterdir() if file.is_file())
         self.settings = self.json("config.json")
+        self._read: dict[str, dict[str, Tensor]] = {}
 
     def json(self, name: str) -> dict[str, Any]:
         """The mapping in the file `name`; empty if there is no such file."""
@@ -54,7 +55,10 @@ class Folder:
         if name is None:
             there = ", ".join(self.names[:8]) or "nothing"
             raise ConfigError(f"{self.path}: has no weights: expected {' or '.join(wanted)}, found {there}")
-        return self._sharded(name) if name.endswith(".index.json") else read_tensors(self.path / name)
+        if name not in self._read:
+            sharded = name.endswith(".index.json")
+            self._read[name] = self._sharded(name) if sharded else read_tensors(self.path / name)
+        return self._read[name]
 
     def _sharded(self, index: str) -> dict[str, Tensor]:
         places = self.json(index).get("weight_map")

@@ -28,7 +28,7 @@ class Account:
     left: dict[str, str]
     """their key to why it was not loaded"""
     new: dict[str, str]
-    """our `PART.key` that the checkpoint does not have, to why it begins untrained"""
+    """our `PART.key` that the checkpoint does not have, to where it comes from or why it begins untrained"""
     parameters: dict[str, int]
     """of each part"""
 
@@ -56,9 +56,19 @@ def read_published(path: Path, tokenizer: str = "", changes: tuple[str, ...] = (
     table = family.table(config, folder)
     sorted_out = table.sort(folder.tensors(*family.files), str(path))
     model = Model(config, _tokenizer(config, folder))
-    new = fill(model, sorted_out, family.new(config, folder), str(path))
+    new = fill(model, sorted_out, _read_elsewhere(model) | family.new(config, folder), str(path))
     counts = {part: sum(t.numel() for t in part_tensors(model, part).values()) for part in PARTS}
     return model.eval(), Account(name, sorted_out.loaded, sorted_out.left, new, counts)
+
+
+def _read_elsewhere(model: Model) -> dict[str, str]:
+    """Read the parts whose config names a folder of weights, as a frozen tower that was published apart."""
+    reasons = {}
+    for name in PARTS:
+        if path := getattr(part := getattr(model.config, name), "path", ""):
+            part.load_pretrained(getattr(model, name))
+            reasons[f"{name}."] = f"read from {path}"
+    return reasons
 
 
 def _tokenizer(config: ModelConfig, folder: Folder) -> Tokenizer:
@@ -83,8 +93,6 @@ def fill(model: Model, given: Sorted, may_lack: dict[str, str], where: str) -> d
         if (place := name if name in wanted else shared.get(name, "")) not in wanted:
             raise ConfigError(f"{where}: '{theirs[name]}' would be our '{name}', which this model has not")
         target = wanted[place]
-        if name in given.reshaped and value.numel() == target.numel():
-            value = value.reshape(target.shape)
         if value.shape != target.shape:
             found, need = list(value.shape), list(target.shape)
             raise ConfigError(f"{where}: '{theirs[name]}' has shape {found}; its config says {need} (our '{place}')")

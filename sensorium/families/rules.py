@@ -21,8 +21,14 @@ class Rule:
     ours: str
     place: tuple[int, int] = (0, 1)
     """(i, n): their tensor is the i-th of n that ours stacks along the first dimension"""
-    reshaped: bool = False
-    """whether ours holds the same numbers in another shape"""
+    lead: int = 0
+    """how many dimensions of 1 ours has before theirs; below 0, theirs before ours"""
+
+    def to_ours(self, value: Tensor) -> Tensor:
+        return value.reshape((1,) * self.lead + tuple(value.shape[max(0, -self.lead) :]))
+
+    def to_theirs(self, value: Tensor) -> Tensor:
+        return value.reshape((1,) * -self.lead + tuple(value.shape[max(0, self.lead) :]))
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,6 @@ class Sorted:
     """their key to our name"""
     left: dict[str, str] = field(default_factory=dict)
     """their key to the reason"""
-    reshaped: set[str] = field(default_factory=set)
-    """our names whose tensors have another shape there"""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,7 @@ class Table:
                 continue
             rule, name = self._ours(key, where)
             done.loaded[key] = name
-            if rule.reshaped:
-                done.reshaped.add(name)
+            value = rule.to_ours(value)
             if rule.place == (0, 1):
                 if name in done.tensors:
                     raise ConfigError(f"{where}: two tensors are our '{name}', the second is '{key}'")
@@ -92,10 +95,10 @@ class Table:
             if not rules:
                 raise ConfigError(f"'{name}' has no place in the other layout")
             count = rules[0][0].place[1]
-            chunks = {i: chunk.contiguous() for i, chunk in enumerate(value.chunk(count))}
+            chunks = dict(enumerate(part.contiguous() for part in (value.chunk(count) if count > 1 else (value,))))
             for rule, fit in rules:
                 if rule.place[1] == count and rule.place[0] in chunks:
-                    found[rule.theirs.format(*fit)] = chunks.pop(rule.place[0])
+                    found[rule.theirs.format(*fit)] = rule.to_theirs(chunks.pop(rule.place[0]))
         return found
 
     def _ours(self, key: str, where: str) -> tuple[Rule, str]:
