@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
 from torch import Tensor
 
 from sensorium.data.batch import Batch
@@ -24,9 +25,9 @@ class BLIP2Stage1(StepObjective, name="blip2-stage-1"):
     reads_logits, reads_text = False, True
 
     class Config(PairedConfig):
-        smoothing: float = ImageTextContrastive.Config().smoothing
-        same_texts: bool = ImageTextContrastive.Config().same_texts
-        chunk: int = ImageTextMatching.Config().chunk
+        smoothing: float = Field(default=0.1, ge=0, lt=1, description="share of a label that is spread over all")
+        same_texts: bool = Field(default=False, description="a pair's equals, by their texts, are no negatives of it")
+        chunk: int = Field(default=256, ge=1, description="questions whose activations are held at once")
 
     config: Config
 
