@@ -49,6 +49,7 @@ class Model(nn.Module):
         self.backbone = config.backbone.build(vocab_size=tokenizer.vocab_size)
         grid, dim = config.encoder.grid, config.media_dim
         self.connector = config.connector.build(in_dim=config.encoder.dim, out_dim=dim, grid=config.entering[1])
+        self.connector.attach(tokenizer.vocab_size)
         self.assembly = config.assembly.build(dim=dim, max_tiles=config.tiling.max_tiles, grid=grid, tile=config.tile)
         self.fusion = config.fusion.build(dim=config.backbone.dim, media_dim=dim)
         self.fusion.attach(self.backbone)

@@ -5,6 +5,7 @@ A part that cannot be built from its defaults says how it can in `Config.example
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from sensorium.assembly.assembly import TileTokens
 from sensorium.backbones.backbone import Attention
 from sensorium.backbones.decoder import Decoder
 from sensorium.config import PartConfig, find_part, part_families, part_names
+from sensorium.connectors.connector import Connector
 from sensorium.data.batch import Batch, Pictures, Regions, collate
 from sensorium.data.tiling import Cut, TilePlan, Tiling
 from sensorium.documents.document import Figure, Picture, Reading
@@ -477,8 +479,12 @@ class TestObjective:
 
         objective, source = example("objective", name).build(), Toy(Toy.Config())
         head = "token-and-embedding" if objective.compares else "token"
-        model = toy_model("model.connector=pixel-shuffle", f"model.head={head}")
-        return objective, model, [model.layout(source[i]) for i in range(4)]
+        changes = ["model.connector=pixel-shuffle", f"model.head={head}"]
+        if objective.reads_text:  # of one picture of one tile
+            reading = {**Connector.Config.model_validate("q-former").example().to_dict(), "text": True}
+            changes = [f"model.connector={json.dumps(reading)}", "model.tiling=whole"]
+        model = toy_model(*changes)
+        return objective, model, [model.layout(source[i]) for i in ((0, 1, 2, 6) if objective.reads_text else range(4))]
 
     def test_sums_and_counts_add_up(self, name: str) -> None:
         objective, model, laid = self.parts(name)

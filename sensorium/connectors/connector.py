@@ -67,11 +67,19 @@ class Connector(nn.Module, Part, family="connector", package="sensorium.connecto
             some belong to the picture as a whole."""
             return grid if self.out_tokens(tokens, grid) == grid[0] * grid[1] else None
 
+        @property
+        def reads_text(self) -> bool:
+            """Whether the connector also reads and writes texts, as objectives want that teach it beside them."""
+            return False
+
     config: Config
 
     def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.config, self.in_dim, self.out_dim, self.grid = config, in_dim, out_dim, grid
+
+    def attach(self, vocab_size: int) -> None:
+        """Make what depends on the size of the vocabulary: once, when the model is built; by default nothing."""
 
     @abstractmethod
     def forward(self, features: Tensor) -> Tensor: ...
@@ -80,6 +88,10 @@ class Connector(nn.Module, Part, family="connector", package="sensorium.connecto
         """The features that have places, as a map `[n, dim, rows, columns]`: without those before them, such as a class
         token."""
         return features[:, -self.grid[0] * self.grid[1] :].transpose(1, 2).unflatten(2, self.grid)
+
+    def carried(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights of a connector of another config as this one needs them."""
+        return state
 
     def shard_units(self) -> list[nn.Module]:
         """The modules that parallel training shards one by one."""
