@@ -10,25 +10,23 @@ from sensorium.recipes import mini
 from sensorium.recipes.demo import world
 from sensorium.recipes.published import OPT_2_7B, eva_g_224, slot, tokenizer
 
-SOURCES = {
-    "coco": "captions of COCO",
-    "visual-genome": "descriptions of Visual Genome",
-    "cc3m": "CC3M",
-    "cc12m": "CC12M",
-    "sbu": "SBU captions",
-    "laion-115m": "115 million pictures of LAION-400M",
-}
+PEOPLE = {"coco": "captions of COCO", "visual-genome": "descriptions of Visual Genome"}
+WEB = {"cc3m": "CC3M", "cc12m": "CC12M", "sbu": "SBU", "laion-115m": "115 million pictures of LAION-400M"}
 WITHOUT_TEXT = {"type": "reconfigure", "changes": ["connector.text=false"]}
 
 
 def captions() -> list[dict[str, Any]]:
-    """129 million pictures; those of the web with the two captions of CapFilt that CLIP likes best, one of which the
-    loader draws: shards whose records have `captions`, a list of two."""
-    form = "as tar shards; captions of pictures from the web are CapFilt's (arXiv 2201.12086)"
-    return [
-        {"source": slot("tar", folder, f"{what} {form}", style="caption", caption="{caption}")}
-        for folder, what in SOURCES.items()
-    ]
+    """129 million pictures, each four times in a pass. Those of the web have the two captions of CapFilt (arXiv
+    2201.12086) that CLIP likes best, of which one is drawn each time."""
+
+    def mixed(folder: str, what: str, *fields: str) -> dict[str, Any]:
+        form = "key.jpg and key.json with " + " and ".join(f'"{field}"' for field in fields)
+        shards = slot("tar", folder, f"{what}, tar shards of {form}", style="caption", caption=f"{{{fields[0]}}}")
+        drawn = {f"{{{field}}}": 1.0 for field in fields}
+        return {"source": {"type": "caption-mix", "source": shards, "captions": drawn, "copies": 4}}
+
+    people = [mixed(folder, what, "caption") for folder, what in PEOPLE.items()]
+    return people + [mixed(folder, what, "first", "second") for folder, what in WEB.items()]
 
 
 def stage(name: str, steps: int, rows: int, **keys: Any) -> dict[str, Any]:
