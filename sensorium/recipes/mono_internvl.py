@@ -107,7 +107,7 @@ def mono_internvl_mini() -> Recipe:
         model=ModelConfig(
             encoder=ViT.Config(image_size=64, patch_size=8, width=96, depth=0, stem_blocks=1, final_norm=False),
             connector=PixelShuffle.Config(scale=2, depth=2, norm=True),
-            fusion=ModalityExperts.Config(),
+            fusion=ModalityExperts.Config(layers=(0, 1)),  # nothing reads what features become in the last layer
             backbone=Decoder.Config(width=96, depth=3, num_heads=4, num_kv_heads=4, mlp_width=256),
             tokenizer=BPE.Config(vocab_size=512, corpus=CORPUS),
             context=256,
