@@ -84,7 +84,9 @@ def _chunk_ends(layout: Layout, laid: LaidOut) -> list[int]:
 @torch.inference_mode()
 def _rows_match(subject: Subject, laid: LaidOut, number: int) -> None:
     """A picture's span is as long as what encoder and connector make of its real tiles."""
-    model, span, name = subject.base, laid.spans[number], laid.sample.name
+    model, name = subject.base, laid.sample.name
+    # As the model cuts it: the stage that the sample is from may cut in a way of its own.
+    span = model.layout(Sample((laid.spans[number].image,), id=name)).spans[0]
     picture = open_picture(span.image.source, name)
     size = picture_size(span.image.source, name)
     require(picture.size == size, f"{name}: the header says {size}, decoded it is {picture.size}")

@@ -1,0 +1,222 @@
+"""Flamingo (arXiv 2204.14198) and OpenFlamingo (arXiv 2308.01390): a frozen language model looks through gates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sensorium.backbones.decoder import Decoder
+from sensorium.connectors.perceiver import Perceiver
+from sensorium.data.sources.text_only import TextOnly
+from sensorium.encoders.vit import ViT
+from sensorium.evaluation.suites.factorworld import FactorWorldSuite
+from sensorium.fusion.cross_attention import CrossAttention
+from sensorium.model import ModelConfig
+from sensorium.recipe import Recipe, Share, Stage, recipe
+from sensorium.recipes.demo import CORPUS, align, instruct, world
+from sensorium.recipes.slots import CLIP_L, MEAN_COLOUR, captions, mmc4, pages, shares, videos
+from sensorium.template import ChatTemplate, Turn
+from sensorium.tokenizers.bpe import BPE
+
+CHUNK = "<|endofchunk|>"
+
+
+def chunks(end: str = "", begin: str = "") -> dict[str, Any]:
+    """`<image>` stands for a picture; what is said of it ends with a mark, and running text with `end` as well."""
+    document = Turn(prefix=begin, end=CHUNK + end)
+    user, assistant = Turn(prefix="Question:"), Turn(prefix=" Short answer:", end=CHUNK)
+    return ChatTemplate(
+        document=document, user=user, assistant=assistant, image="<image>", end_of_chunk=CHUNK
+    ).to_dict()
+
+
+@recipe
+def flamingo() -> Recipe:
+    """Flamingo-3B: gated blocks before each of 24 layers, a perceiver that knows the time of video frames.
+
+    Its own parts were never released. A CLIP ViT-L/14 stands in for the NFNet-F6 (a row of the paper's ablations), a
+    decoder of Chinchilla-1.4B's width, depth and heads for that. Pages have at most five pictures there.
+    """
+    mixture = shares(
+        (1.0, pages("m3w", "43 million web pages (M3W)")),
+        (0.2, captions("align", "1.8 billion pictures with alt-texts (ALIGN)")),
+        (0.2, captions("ltip", "312 million pictures with longer texts (LTIP)")),
+        (0.03, videos("vtp", "27 million short videos with texts (VTP)")),
+        by="loss_weight",
+    )
+    return Recipe.from_dict(
+        {
+            "name": "flamingo",
+            "summary": "Flamingo-3B: a frozen language model attends to the last picture through scalar gates",
+            "model": {
+                "encoder": CLIP_L,
+                "tiling": {"type": "whole", "fit": "pad", "fill": MEAN_COLOUR},
+                "connector": {
+                    "type": "perceiver",
+                    "latents": 64,
+                    "depth": 6,
+                    "num_heads": 16,
+                    "head_dim": 96,
+                    "activation": "squared-relu",
+                    "projection": False,
+                    "time_embeddings": 8,
+                },
+                "fusion": {
+                    "type": "cross-attention",
+                    "num_heads": 16,
+                    "head_dim": 128,
+                    "activation": "squared-relu",
+                    "only_pictured": False,
+                },
+                "backbone": {
+                    "type": "decoder",
+                    "width": 2048,
+                    "depth": 24,
+                    "num_heads": 16,
+                    "num_kv_heads": 16,
+                    "mlp_width": 5504,
+                },
+                "tokenizer": {"type": "hf", "path": "huggyllama/llama-7b", "specials": [CHUNK, "<image>"]},
+                "template": chunks(begin="<s>"),
+                "context": 256,
+                "overflow": "truncate",
+            },
+            "stages": [
+                {
+                    "name": "joint",
+                    "data": mixture,
+                    "balance": "rows",
+                    "trainable": ["connector", "fusion"],
+                    "steps": 500_000,
+                    "lr": 1e-4,
+                    "warmup": 5_000,
+                    "schedule": "constant",
+                    "weight_decay": 0.1,
+                    "length": 256,
+                    "rows": 1024,
+                    "micro_rows": 16,
+                }
+            ],
+            "save_every": 5_000,
+        }
+    )
+
+
+@recipe
+def openflamingo() -> Recipe:
+    """OpenFlamingo-4B: gated blocks before every second of 32 layers; the new tokens' embeddings are never trained.
+
+    MMC4 sets the length, 60 million pages of 256 tokens in all; each step has as many rows of LAION beside it.
+    """
+    mixture = shares(
+        (1.0, {"type": "after-pictures", "source": mmc4("mmc4", "Multimodal C4")}),
+        (0.2, captions("laion-2b", "pairs of LAION-2B")),
+        by="loss_weight",
+    )
+    return Recipe.from_dict(
+        {
+            "name": "openflamingo",
+            "summary": "OpenFlamingo-4B: CLIP ViT-L/14 and RedPajama-INCITE-3B, joined on MMC4 and LAION",
+            "model": {
+                "encoder": CLIP_L,
+                "tiling": {"type": "whole", "fit": "pad", "fill": MEAN_COLOUR},
+                "connector": {"type": "perceiver", "latents": 64, "depth": 6, "projection": False},
+                "fusion": {"type": "cross-attention", "every": 2, "only_pictured": False},
+                "backbone": {"type": "hf", "architecture": REDPAJAMA},
+                "tokenizer": {
+                    "type": "hf",
+                    "path": "togethercomputer/RedPajama-INCITE-Base-3B-v1",
+                    "specials": [CHUNK, "<image>"],
+                },
+                "template": chunks(end="<|endoftext|>"),
+                "context": 256,
+                "overflow": "truncate",
+            },
+            "stages": [
+                {
+                    "name": "joint",
+                    "data": mixture,
+                    "balance": "rows",
+                    "trainable": ["connector", "fusion"],
+                    "steps": 60_000_000 // 1024,
+                    "lr": 1e-4,
+                    "warmup": 1_875,
+                    "schedule": "constant",
+                    "weight_decay": 0.1,
+                    "betas": [0.9, 0.999],
+                    "length": 2048,
+                    "rows": 2 * 128,
+                    "micro_rows": 2,
+                }
+            ],
+            "save_every": 2_000,
+        }
+    )
+
+
+REDPAJAMA = {
+    "model_type": "gpt_neox",
+    "vocab_size": 50432,
+    "hidden_size": 2560,
+    "intermediate_size": 10240,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 2048,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
+    "use_parallel_residual": False,
+}
+
+EYES = ViT.Config(image_size=64, patch_size=8, width=96, depth=0, stem_blocks=1, final_norm=False, position_std=0.5)
+"""The demo's, with places told apart: neither resampler nor cross-attention adds any"""
+READER = Decoder.Config(width=96, depth=3, num_heads=4, num_kv_heads=4, mlp_width=256)
+
+
+def read(steps: int) -> Stage:
+    """The language model learns the language from text alone, in place of one that knows it already."""
+    chats, captions = (TextOnly.Config(source=world(style=style, late=0.7)) for style in ("chat", "short"))
+    return Stage(
+        name="read",
+        data=(Share(source=chats, weight=3), Share(source=captions)),
+        trainable=("backbone", "head"),
+        steps=steps,
+        lr=1e-3,
+        muon_lr=3e-3,
+        warmup=20,
+        rows=2,
+        micro_rows=1,
+        lanes=2,
+    )
+
+
+@recipe
+def openflamingo_mini() -> Recipe:
+    """OpenFlamingo's structure in small: as `flamingo-mini`, with GELU and a block before every second layer."""
+    return flamingo_mini().variant(
+        "openflamingo-mini",
+        "summary=OpenFlamingo in small, gated blocks before every second layer",
+        "model.connector.activation=gelu",
+        "model.fusion.activation=gelu",
+        "model.fusion.every=2",
+        "model.backbone.depth=4",
+    )
+
+
+@recipe
+def flamingo_mini() -> Recipe:
+    """Flamingo's structure in small: eyes and a language model that learned each for itself, and rest; then gates."""
+    changes = {"name": "join", "trainable": ("connector", "fusion"), "lr": 3e-3}
+    return Recipe(
+        name="flamingo-mini",
+        summary="Flamingo in small: a perceiver and gated blocks between a frozen encoder and a frozen language model",
+        model=ModelConfig(
+            encoder=EYES,
+            connector=Perceiver.Config(
+                latents=8, num_heads=4, head_dim=24, ff_ratio=2, activation="squared-relu", projection=False
+            ),
+            fusion=CrossAttention.Config(num_heads=4, head_dim=24, activation="squared-relu", only_pictured=False),
+            backbone=READER,
+            tokenizer=BPE.Config(vocab_size=512, corpus=CORPUS),
+            context=256,
+        ),
+        stages=(align(steps=500), read(steps=250), instruct(steps=2000).model_copy(update=changes)),
+        evaluation=(FactorWorldSuite.Config(world=world()),),
+    )

@@ -1,0 +1,201 @@
+"""InfiMM-HD (arXiv 2403.01487): raw features of high-resolution pictures in the keys of gated cross-attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sensorium.assembly.sinusoidal import Sinusoidal
+from sensorium.connectors.identity import Identity
+from sensorium.data.tilings.grid import Grid
+from sensorium.data.tilings.whole import Whole
+from sensorium.evaluation.suites.factorworld import FactorWorldSuite
+from sensorium.fusion.cross_attention import CrossAttention
+from sensorium.model import ModelConfig
+from sensorium.recipe import Recipe, Stage, recipe
+from sensorium.recipes.demo import CORPUS, align, instruct, world
+from sensorium.recipes.flamingo import EYES, READER, read
+from sensorium.recipes.slots import CLIP_MEAN, CLIP_STD, MEAN_COLOUR, captions, chats, mmc4, pages, shares
+from sensorium.template import ChatTemplate, Turn
+from sensorium.tokenizers.bpe import BPE
+
+EVA: dict[str, Any] = {
+    "type": "vit",
+    "image_size": 448,
+    "patch_size": 14,
+    "width": 1792,
+    "depth": 63,
+    "num_heads": 16,
+    "mlp_ratio": 15360 / 1792,
+    "stem": "patch",
+    "class_token": True,
+    "final_norm": False,
+    "mean": CLIP_MEAN,
+    "std": CLIP_STD,
+}
+"""EVA2-CLIP-E up to its last block but one, whose 1025 tokens the paper takes. (Ours has its norms before attention and
+feed-forward, EVA2-CLIP-E behind them.)"""
+
+VICUNA: dict[str, Any] = {
+    "model_type": "llama",
+    "vocab_size": 32002,
+    "hidden_size": 5120,
+    "intermediate_size": 13824,
+    "num_hidden_layers": 40,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 40,
+    "rms_norm_eps": 1e-5,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": False,
+}
+
+CHUNK = "<|endofchunk|>"
+TASKS = {
+    "coco-captions": 205,
+    "textcaps": 55,
+    "vizwiz-captions": 55,
+    "vqav2": 443,
+    "okvqa": 9,
+    "vizwiz": 20,
+    "gqa": 471,
+    "aokvqa": 17,
+    "textvqa": 34,
+    "ocrvqa": 166,
+    "stvqa": 26,
+    "docvqa": 63,
+    "llavar": 16,
+    "vg-regions": 429,
+}
+"""Thousands of samples of each set in the second and third stage (section 4.1)"""
+
+
+@recipe
+def infimm_hd() -> Recipe:
+    """InfiMM-HD, 18 billion parameters, in its four stages: pairs and pages, tasks at 448 pixels, tasks at any
+    resolution, instructions.
+
+    The first stage of the paper sees pictures at 224 pixels; here all see tiles of 448. Rows are packed, so a step has
+    as many tokens as the paper's batches have at most.
+    """
+    web = shares(
+        (0.5, captions("laion-coyo", "140 million pairs of LAION-2B, COYO and LAION-COCO, filtered")),
+        (0.25, mmc4("mmc4", "half of Multimodal C4")),
+        (0.25, pages("obelics", "half of OBELICS")),
+    )
+    tasks = shares(*((size, chats(name, f"{size},000 samples of {name}")) for name, size in TASKS.items()))
+    instructions = shares(
+        (665, chats("llava-665k", "LLaVA-1.5's instructions")),
+        (16, chats("llavar", "LLaVAR")),
+        (34, chats("textvqa", "TextVQA")),
+        (12, chats("scienceqa", "ScienceQA")),
+    )
+    common = {"length": 1024, "weight_decay": 0.1, "micro_rows": 1}
+    tuned = {**common, "warmup": 400, "steps": 8_000, "lr": 1e-5, "final_lr": 0.1, "betas": [0.9, 0.999]}
+    whole = {"type": "whole", "fit": "pad", "fill": MEAN_COLOUR}
+    return Recipe.from_dict(
+        {
+            "name": "infimm-hd",
+            "summary": "InfiMM-HD: Vicuna-13B attends to raw features of tiles of 448 pixels through vector gates",
+            "model": {
+                "encoder": EVA,
+                "tiling": {"type": "grid", "max_rows": 3, "max_columns": 3, "max_cells": 9, "fill": MEAN_COLOUR},
+                "connector": "identity",
+                "assembly": "sinusoidal",
+                "fusion": {
+                    "type": "cross-attention",
+                    "every": 4,
+                    "num_heads": 12,
+                    "head_dim": 64,
+                    "ff_ratio": 1,
+                    "gates": "vector",
+                },
+                "backbone": {"type": "hf", "architecture": VICUNA},
+                "tokenizer": {"type": "hf", "path": "lmsys/vicuna-13b-v1.5", "specials": [CHUNK, "<image>"]},
+                "template": ChatTemplate(
+                    document=Turn(prefix="<s>", end=CHUNK),
+                    user=Turn(prefix="USER: "),
+                    assistant=Turn(prefix=" ASSISTANT:", end=CHUNK),
+                    image="<image>",
+                    end_of_chunk=CHUNK,
+                ).to_dict(),
+                "context": 1024,
+                "overflow": "truncate",
+            },
+            "stages": [
+                {
+                    **common,
+                    "name": "pre-train",
+                    "data": web,
+                    "tiling": whole,
+                    "trainable": ["fusion"],
+                    "steps": 120_000,
+                    "lr": 1e-4,
+                    "warmup": 6_000,
+                    "schedule": "constant",
+                    "rows": 576,
+                },
+                {
+                    **tuned,
+                    "name": "continue",
+                    "data": tasks,
+                    "tiling": whole,
+                    "trainable": ["encoder", "fusion"],
+                    "rows": 32,
+                },
+                {
+                    **tuned,
+                    "name": "any-resolution",
+                    "data": tasks,
+                    "trainable": ["encoder", "fusion"],
+                    "rows": 32,
+                },
+                {
+                    **tuned,
+                    "name": "instruct",
+                    "data": instructions,
+                    "trainable": ["fusion", "backbone", "head"],
+                    "steps": 11_000,
+                    "warmup": 550,
+                    "lr": 5e-6,
+                    "rows": 64,
+                },
+            ],
+            "save_every": 1_000,
+        }
+    )
+
+
+LARGE = (128, 128)
+
+
+@recipe
+def infimm_hd_mini() -> Recipe:
+    """InfiMM-HD's structure in small: eyes and a language model that learned each for itself, then its four stages on
+    pictures of 128 pixels, seen at first at 64 and then as a thumbnail and four tiles."""
+    whole = Whole.Config()
+
+    def stage(name: str, steps: int, **changes: Any) -> Stage:
+        return instruct(steps=steps, size=LARGE).model_copy(update={"name": name, "muon_lr": None, **changes})
+
+    return Recipe(
+        name="infimm-hd-mini",
+        summary="InfiMM-HD in small: raw features of tiles in the keys of cross-attention, with vector gates",
+        model=ModelConfig(
+            encoder=EYES,
+            tiling=Grid.Config(),
+            connector=Identity.Config(),
+            assembly=Sinusoidal.Config(),
+            fusion=CrossAttention.Config(num_heads=4, head_dim=24, ff_ratio=1, gates="vector"),
+            backbone=READER,
+            tokenizer=BPE.Config(vocab_size=512, corpus=CORPUS),
+            context=256,
+        ),
+        stages=(
+            align(steps=350, size=LARGE),
+            read(steps=250),
+            stage("pre-train", 300, trainable=("fusion",), tiling=whole, lr=2e-3),
+            stage("continue", 500, trainable=("encoder", "fusion"), tiling=whole),
+            stage("any-resolution", 300, trainable=("encoder", "fusion")),
+            stage("instruct", 600, trainable=("fusion", "backbone", "head"), muon_lr=3e-3),
+        ),
+        evaluation=(FactorWorldSuite.Config(world=world(size=LARGE)),),
+    )
