@@ -16,6 +16,8 @@ from torch import Tensor
 from toy import Toy, png, toy_model, toy_recipe
 
 import sensorium as sm
+from sensorium.backbones.backbone import Attention
+from sensorium.checks import run_checks
 from sensorium.data.batch import collate
 from sensorium.errors import ConfigError, DataError
 from sensorium.heads.embedding import EmbeddingHead
@@ -360,3 +362,65 @@ def test_turns_are_filled_up_to_a_length() -> None:
     assert laid.ids[laid.supervised][-1] == model.tokenizer.id_of("<|end|>")
     assert set(laid.ids[~laid.supervised].tolist()) == {model.tokenizer.pad_id}
     assert len(model.layout(sm.caption(png("red", (8, 8)), "red " * 30))) > 20, "longer ones stay as they are"
+
+
+def test_a_tied_output_weight_rests_with_the_language_model(tmp_path: Path) -> None:
+    model = toy_model("model.connector=pixel-shuffle", BOTH)
+    tied = model.backbone.output_weight()
+    assert model.head.weight is tied
+    assert all(parameter is not tied for parameter in model.head.parameters())
+    model = model.double().eval()
+    assert model.head.weight.dtype == torch.float64, "it is the backbone's own, wherever that goes"
+    own = toy_model("model.connector=pixel-shuffle", "model.head={type: token-and-embedding, token: {tied: false}}")
+    assert any(parameter is own.head.weight for parameter in own.head.parameters())
+    with torch.no_grad():
+        own.head.weight.add_(1)
+    own.eval().save(tmp_path / "own")
+    assert torch.equal(sm.load(tmp_path / "own").logits([["red"]])[0], own.logits([["red"]])[0])
+
+
+# checks
+
+
+def towers_recipe(objective: str = "contrastive") -> Any:
+    """The toy recipe's first stage as two towers that write nothing."""
+    both = toy_recipe(*TOWERS, BOTH, f"stages.0.objective={objective}")
+    return both.from_dict(both.to_dict() | {"stages": [both.stages[0].to_dict()]}).override("model.head=embedding")
+
+
+@pytest.mark.parametrize("name", ["contrastive", "sigmoid-contrastive"])
+def test_two_towers_pass_the_checks(name: str) -> None:
+    verdicts = {verdict.name: verdict for verdict in run_checks(towers_recipe(name))}
+    assert all(verdict.passed for verdict in verdicts.values()), [str(v) for v in verdicts.values() if not v.passed]
+    silent = {name for name, verdict in verdicts.items() if verdict.detail.startswith("not applicable")}
+    assert silent == {"no-images", "cached-generation", "overfit"}
+
+
+def compared_alone(patch: pytest.MonkeyPatch) -> None:
+    backward = Spanning.backward
+    patch.setattr(Spanning, "backward", lambda self, batches, by: sum(backward(self, [one], by) for one in batches))
+
+
+def read_across_samples(patch: pytest.MonkeyPatch) -> None:
+    within = Attention.within
+    patch.setattr(
+        Attention, "within", classmethod(lambda cls, documents, causal: within(torch.ones_like(documents), causal))
+    )
+
+
+def pictures_of_the_neighbour(patch: pytest.MonkeyPatch) -> None:
+    pictures = EmbeddingHead.pictures
+    patch.setattr(EmbeddingHead, "pictures", lambda self, media, batch: pictures(self, media.roll(1, 0), batch))
+
+
+@pytest.mark.parametrize(
+    ("check", "mutation"),
+    [("accumulation", compared_alone), ("leak", read_across_samples), ("leak", pictures_of_the_neighbour)],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_checks_notice(check: str, mutation: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    mutation(monkeypatch)
+    compose, verdict = run_checks(towers_recipe(), only=[check])
+    assert compose.passed, compose.detail
+    assert not verdict.passed, verdict.detail
+    assert "Error: " not in verdict.detail, "a crash is not a finding"

@@ -72,6 +72,19 @@ def test_a_vocabulary_without_a_pad_says_so(tmp_path: Path) -> None:
         tokenizer(str(tmp_path))
 
 
+def test_a_tokenizer_that_pads_and_cuts_does_neither_here(tmp_path: Path) -> None:
+    folder = Path(write_tokenizer(tmp_path / "t", ["<|im_start|>", "<|im_end|>", "<pad>"]))
+    wanted = tokenizer(str(folder)).encode("hello there")
+    rust = RustTokenizer.from_file(str(folder / "tokenizer.json"))
+    rust.enable_padding(length=20)
+    rust.enable_truncation(4)
+    (tmp_path / "other").mkdir()
+    rust.save(str(tmp_path / "other" / "tokenizer.json"))
+    found = tokenizer(str(tmp_path / "other"))
+    assert found.encode("hello there") == wanted
+    assert len(found.markers("<|im_start|>")) == 1
+
+
 @pytest.fixture
 def composed(tmp_path: Path) -> Model:
     """Tiny random vision model and language model of transformers, from folders that are gone afterwards."""

@@ -11,7 +11,8 @@ from sensorium.heads.token import TokenHead
 
 
 class TokenAndEmbedding(Head, name="token-and-embedding"):
-    """The heads `token` and `embedding` side by side."""
+    """The heads `token` and `embedding` side by side. A tied output weight belongs to the backbone alone, so that a
+    language model can rest while its embeddings are learned."""
 
     embeds = True
 
@@ -22,16 +23,24 @@ class TokenAndEmbedding(Head, name="token-and-embedding"):
     def __init__(self, config: Config, weight: Tensor, bias: Tensor | None, media_dim: int) -> None:
         super().__init__()
         self.config = config
-        self.token = config.token.build(weight=weight, bias=bias, media_dim=media_dim)
+        token = config.token.build(weight=weight, bias=bias, media_dim=media_dim)
+        if not config.token.tied:
+            self.token = token
+        self.writing = (token,)  # in a tuple, where torch does not look for parameters
         self.embedder = config.embedding.build(weight=weight, bias=bias, media_dim=media_dim)
 
     @property
     def embedding(self) -> EmbeddingHead:
         return self.embedder
 
+    @property
+    def weight(self) -> Tensor:
+        """`[vocab, dim]`: what logits are made with."""
+        return self.writing[0].weight
+
     def forward(self, hidden: Tensor) -> Tensor:
         """`[..., dim]` to logits `[..., vocab]`."""
-        return self.token(hidden)
+        return self.writing[0](hidden)
 
     def settle(self) -> None:
         self.embedder.settle()

@@ -31,6 +31,8 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
         )
 
     def __init__(self, rust: RustTokenizer, pad_token: str) -> None:
+        rust.no_padding()  # sentence encoders are published with both, to a length of their own
+        rust.no_truncation()
         self.rust, self.pad_token = rust, pad_token
         self.plain = RustTokenizer.from_str(rust.to_str())
         self.plain.encode_special_tokens = True
