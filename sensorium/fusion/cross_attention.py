@@ -68,7 +68,8 @@ class CrossAttention(Fusion, name="cross-attention"):
         first, every, layers = self.config.first, self.config.every, backbone.layers
         if first + every > len(layers):
             raise ConfigError(
-                f"fusion 'cross-attention': first is {first}, every is {every} and the backbone has {len(layers)} layers"
+                f"fusion 'cross-attention': first is {first}, every is {every} and the backbone has {len(layers)} "
+                "layers"
             )
         chosen = range(first + every - 1, len(layers), every)
         self.blocks = nn.ModuleList(GatedBlock(self.config, self.dim, self.media_dim) for _ in chosen)

@@ -157,10 +157,10 @@ def siglip() -> Recipe:
 
 def mini(name: str, summary: str, model: dict[str, Any], objective: Any) -> Recipe:
     """Two small towers on FactorWorld. The stem is convolutional, for patches learn too slowly from nothing."""
-    stage = {"name": "contrast", "data": [{"source": world()}], "objective": objective, "steps": 1000, "lr": 1e-3,
+    stage = {"name": "contrast", "data": [{"source": world()}], "objective": objective, "steps": 600, "lr": 1e-3,
              "betas": [0.9, 0.98], "length": 512, "rows": 4}  # fmt: skip
     shared = {
-        "encoder": {"type": "vit", "width": 128, "depth": 2, "num_heads": 4},
+        "encoder": {"type": "vit", "width": 96, "depth": 2, "num_heads": 4},
         "backbone": {"type": "text-tower", "width": 128, "depth": 2, "num_heads": 4},
         "tokenizer": {"type": "bpe", "corpus": [world()]},
         "context": 64,
