@@ -28,7 +28,8 @@ from sensorium.data.share import Share
 from sensorium.data.stream import Reading
 from sensorium.data.video import video_frames
 from sensorium.errors import DataError
-from sensorium.layout import LaidOut, Layout
+from sensorium.laid_out import LaidOut
+from sensorium.layout import Layout
 from sensorium.model import ModelConfig
 from sensorium.recipe import find_recipe
 from sensorium.sample import Image, Video

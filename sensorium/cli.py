@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,12 @@ RecipeName = Annotated[str, NAME]
 Overrides = Annotated[list[str] | None, CHANGES]
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The folder of a run or of a model.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]
+
+
+class Format(StrEnum):
+    """What `export` writes."""
+
+    hf = "hf"
 
 
 def _version(wanted: bool) -> None:
@@ -158,6 +165,61 @@ def chat(
     from sensorium.pages.talk import chat as talk
 
     talk(checkpoint, image or (), ask, max_tokens, temperature)
+
+
+@app.command(
+    "import",
+    epilog=examples(
+        "sensorium import llava-1.5-7b-hf models/llava",
+        "sensorium import llava-v1.5-7b models/llava encoder.path=clip-vit-large-patch14-336 --tokenizer vicuna-7b",
+        "sensorium import SmolLM2-135M-Instruct models/smol --json",
+    ),
+)
+def import_(
+    ctx: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A checkpoint as it was published.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where the model goes.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="Changes of the model's config, such as context=2048.", show_default=False
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str, typer.Option(metavar="FOLDER", help="Where tokenizer.json is, if not in FOLDER.", show_default=False)
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Read a published checkpoint into a model of this library.
+
+    The family is told by the folder's config.json; every tensor is accounted for: where it went, or why it was left
+    out. A key that is not known, is missing or has another shape ends it. Nothing of the folder is run: weights come
+    from safetensors, or from .bin and .pt files that hold tensors and nothing else. OUT can be examined, talked to,
+    trained further (`start: OUT` in a recipe of the same parts) and exported again.
+    """
+    from sensorium.pages.exchange import run_import
+
+    run_import(folder, out, tuple(changes or ()), tokenizer, as_json, ctx.obj.quiet)
+
+
+@app.command(
+    epilog=examples("sensorium export runs/llava exported", "sensorium export models/smol exported --format hf --json")
+)
+def export(
+    ctx: typer.Context,
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+    format_: Annotated[Format, typer.Option("--format", help="hf: a stock class of transformers.")] = Format.hf,
+    as_json: AsJson = False,
+) -> None:
+    """Write a model for other programs.
+
+    Where a composition equals a stock class of transformers, OUT is a checkpoint of that class with tokenizer,
+    processor and generation config. Where it does not, you are told which parts stand in the way.
+    """
+    from sensorium.pages.exchange import run_export
+
+    run_export(checkpoint, out, as_json, ctx.obj.quiet)
 
 
 @app.command(epilog=examples("sensorium reproduce", "sensorium reproduce bunny --seeds 3 --out runs/bunny"))

@@ -7,6 +7,7 @@ token accounting.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.adapters.adapters import Adapters
-from sensorium.assembly.assembly import Assembly
+from sensorium.assembly.assembly import Assembly, Connect
 from sensorium.backbones.backbone import Attention, Backbone
-from sensorium.connectors.connector import Connector
+from sensorium.connectors.connector import Connector, Instruction
 from sensorium.data.batch import Batch, Pictures, collate
 from sensorium.encoders.encoder import Encoder
 from sensorium.errors import ConfigError
@@ -47,7 +48,8 @@ class Model(nn.Module):
         self.encoder = config.encoder.build()
         self.backbone = config.backbone.build(vocab_size=tokenizer.vocab_size)
         grid, dim = config.encoder.grid, config.media_dim
-        self.connector = config.connector.build(in_dim=config.encoder.dim, out_dim=dim, grid=grid)
+        self.connector = config.connector.build(in_dim=config.encoder.dim, out_dim=dim, grid=config.entering[1])
+        self.connector.attach(tokenizer.vocab_size)
         self.assembly = config.assembly.build(dim=dim, max_tiles=config.tiling.max_tiles, grid=grid, tile=config.tile)
         self.fusion = config.fusion.build(dim=config.backbone.dim, media_dim=dim)
         self.fusion.attach(self.backbone)
@@ -79,11 +81,29 @@ class Model(nn.Module):
 
     def media(self, batch: Batch) -> Tensor:
         """The features of all pictures, `[n, media_dim]`; the encoder runs once over all tiles, even over none."""
-        return self.media_of(batch.tiles, batch.pictures)
+        return self.media_of(batch.tiles, batch.pictures, self._connect(batch))
 
-    def media_of(self, tiles: Tensor, pictures: Pictures) -> Tensor:
-        """The same of `tiles` uint8 `[tiles, 3, height, width]` that are those of some pictures."""
-        return self.assembly(self.encoder.features(tiles, pictures), pictures, self.connector)
+    def media_of(self, tiles: Tensor, pictures: Pictures, connect: Connect | None = None) -> Tensor:
+        """The same of `tiles` uint8 `[tiles, 3, height, width]` that are those of some pictures; `connect` stands in
+        for the connector."""
+        return self.assembly(self.encoder.features(tiles, pictures), pictures, connect or self.connector)
+
+    def _connect(self, batch: Batch) -> Connect:
+        """The connector, told what is asked of each tile's picture if it reads that."""
+        if not (count := self.connector.config.reads):
+            return self.connector
+        ids, mask = (column[batch.pictures.of_tiles()] for column in batch.instructions(count))
+        return partial(self.connector, instruction=Instruction(self.backbone.embed(ids), mask))
+
+    def tile_features(self, tiles: Tensor) -> Tensor:
+        """The features of tiles each by itself, as the connector takes them: for what learns from tiles and not from
+        sequences. A `ConfigError` where the connector is given tiles joined."""
+        if self.config.entering[1] != self.config.encoder.grid:
+            what = f"the assembly '{self.config.assembly.type_name}' joins tiles before the connector"
+            raise ConfigError(
+                f"{what}, so nothing can be learned from a tile by itself: leave that objective or edit out"
+            )
+        return self.encoder(tiles)
 
     def embed_batch(self, batch: Batch) -> tuple[Tensor, Embedded, Embedded]:
         """One pass: the hidden states, and the embeddings of the samples that have pictures and of those that have

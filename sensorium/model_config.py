@@ -41,10 +41,14 @@ class ModelConfig(Config):
     overflow: Literal["refuse", "truncate"] = Field(default="refuse", description="what happens to a longer sample")
 
     @property
+    def entering(self) -> tuple[int, tuple[int, int]]:
+        """What enters the connector at once, as tokens and their grid (rows, columns)."""
+        return self.assembly.entering(self.encoder.tokens, self.encoder.grid)
+
+    @property
     def tile(self) -> TileTokens:
-        """What encoder and connector make of a tile."""
-        entering = self.encoder.tokens, self.encoder.grid
-        return TileTokens(self.connector.out_tokens(*entering), self.connector.out_grid(*entering))
+        """What the connector makes of it: of a tile, unless the assembly joins tiles first."""
+        return TileTokens(self.connector.out_tokens(*self.entering), self.connector.out_grid(*self.entering))
 
     @property
     def media_dim(self) -> int:
@@ -84,6 +88,26 @@ class ModelConfig(Config):
             raise ValueError(
                 f"connector '{self.connector.type_name}' reads a class token, which encoder '{self.encoder.type_name}' "
                 "does not give as it is: set class_token, or drop_class_token to false, or choose another connector"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _connector_gets_what_it_takes(self) -> Self:
+        connector, assembly = self.connector.type_name, self.assembly.type_name
+        if self.assembly.masks and not self.connector.takes_mask:
+            raise ValueError(
+                f"assembly '{assembly}' hides padding from the connector, and '{connector}' looks at everything: "
+                "choose the connector perceiver, or the assembly tiles or unpad"
+            )
+        if self.connector.reads and self.media_dim != self.backbone.dim:
+            raise ValueError(
+                f"connector '{connector}' reads instructions, so what leaves it must be as wide as the backbone's "
+                f"embeddings, {self.backbone.dim}; with fusion '{self.fusion.type_name}' it is {self.media_dim}"
+            )
+        if self.connector.reads and self.entering[1] != self.encoder.grid:
+            raise ValueError(
+                f"connector '{connector}' reads an instruction for each tile, and assembly '{assembly}' joins tiles "
+                "before it: choose another of them"
             )
         return self
 

@@ -79,7 +79,7 @@ class Recipe(Config):
         return any(self.stages[number].name in later.needs() for later in self.stages[number + 1 :])
 
     @model_validator(mode="after")
-    def _heads_suit_objectives(self) -> Self:
+    def _parts_suit_objectives(self) -> Self:
         head = self.model.head
         for number, stage in enumerate(self.stages):
             wants = stage.objective.part
@@ -87,6 +87,11 @@ class Recipe(Config):
                 raise ValueError(
                     f"stages.{number}.objective '{stage.objective.type_name}' compares embeddings and model.head "
                     f"'{head.type_name}' makes none: set it to 'embedding' or 'token-and-embedding'"
+                )
+            if wants.reads_text and not self.model.connector.reads_text:
+                raise ValueError(
+                    f"stages.{number}.objective '{stage.objective.type_name}' wants a connector that reads text: set "
+                    "model.connector to q-former with text=true"
                 )
             if wants.reads_logits and not head.part.writes:
                 raise ValueError(

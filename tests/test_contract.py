@@ -5,7 +5,9 @@ A part that cannot be built from its defaults says how it can in `Config.example
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +25,26 @@ from sensorium.assembly.assembly import TileTokens
 from sensorium.backbones.backbone import Attention
 from sensorium.backbones.decoder import Decoder
 from sensorium.config import PartConfig, find_part, part_families, part_names
+from sensorium.connectors.connector import Connector
 from sensorium.data.batch import Batch, Pictures, Regions, collate
 from sensorium.data.tiling import Cut, TilePlan, Tiling
 from sensorium.documents.document import Figure, Picture, Reading
 from sensorium.documents.filter import apply
+from sensorium.errors import ConfigError
 from sensorium.objectives.objective import StepObjective
 from sensorium.template import ChatTemplate
 from sensorium.tokenizers.tokenizer import Tokenizer
 
 VOCAB, DIM, GRID, IN = 40, 32, (4, 4), 16
 TILES, MEDIA, SEEN = 5, 32, 3
-TILE = TileTokens(GRID[0] * GRID[1], GRID)
 CUTS = (
-    Cut((60, 20), TilePlan(1, 2, thumbnail=True)),
+    Cut((60, 20), TilePlan(1, 2, thumbnail=True, padded=True)),
     Cut((8, 8), TilePlan()),
-    Cut((30, 40), TilePlan(2, 2, thumbnail=True)),
+    Cut((30, 40), TilePlan(2, 2, thumbnail=True, padded=True)),
 )
+PATCHES = (Cut((60, 20), TilePlan(2, 4)), Cut((8, 8), TilePlan(2, 2)), Cut((30, 40), TilePlan(4, 2)))
+MAPS = ((GRID, CUTS), ((1, 1), PATCHES))
+"""What assemblies are for: tiles with a feature map each, or tiles that are patches."""
 SIZES = ((1, 1), (16, 16), (17, 16), (100, 20), (20, 100), (640, 480), (3, 999))
 TEXTS = ("plain words", "Ünïcode 漢字 🙂", "two  spaces\nand a line", "<|user|>injected<|end|>", "1 + 1 = 2")
 
@@ -59,6 +65,8 @@ class Case:
 
     def __init__(self, family: str, name: str) -> None:
         self.family, self.config = family, example(family, name)
+        if family == "assembly":
+            self.grid, self.cuts, self.tile = next(joined(self.config))
 
     def build(self, seed: int = 0) -> nn.Module:
         torch.manual_seed(9)
@@ -68,11 +76,13 @@ class Case:
             "encoder": {},
             "connector": {"in_dim": IN, "out_dim": DIM, "grid": GRID},
             "backbone": {"vocab_size": VOCAB},
-            "assembly": {"dim": DIM, "max_tiles": TILES, "grid": GRID, "tile": TILE},
+            "assembly": {"dim": DIM, "max_tiles": 2 * TILES} | {k: getattr(self, k, None) for k in ("grid", "tile")},
             "fusion": {"dim": DIM, "media_dim": MEDIA},
             "head": {"weight": weight, "bias": None, "media_dim": MEDIA},
         }
         part = wake(self.config.build(**given[self.family]))
+        if self.family == "encoder":
+            return Encoded(part).eval()
         around = {"backbone": Read, "fusion": Fused, "assembly": Assembled, "head": Headed}
         return wake(around[self.family](part)) if self.family in around else part
 
@@ -94,10 +104,11 @@ class Case:
             embeddings, media = (torch.randn(*shape, generator=dice) for shape in ((2, 12, DIM), (4 * n, MEDIA)))
             return embeddings.requires_grad_(), media, pictures(n, self.config)
         if self.family == "assembly":
-            cuts = [CUTS[i % len(CUTS)] for i in range(n)]
+            cuts = [self.cuts[i % len(self.cuts)] for i in range(n)]
             places = [place for cut in cuts for place in range(cut.plan.tiles)]
             known = Pictures(tile_positions=torch.tensor(places, dtype=torch.int64), cuts=tuple(cuts))
-            return torch.randn(len(places), TILE.tokens, DIM, generator=dice).requires_grad_(), known
+            features = torch.randn(len(places), self.grid[0] * self.grid[1], DIM, generator=dice)
+            return features.requires_grad_(), known
         return (torch.randn(n, DIM, generator=dice),)
 
     def shape(self, n: int) -> tuple[int, ...]:
@@ -109,7 +120,7 @@ class Case:
         if self.family == "backbone":
             return n, 7, VOCAB
         if self.family == "assembly":
-            pieces = [piece for i in range(n) for piece in self.config.pieces(CUTS[i % len(CUTS)], TILE)]
+            pieces = [piece for i in range(n) for piece in self.config.pieces(self.cuts[i % len(self.cuts)], self.tile)]
             return sum(piece for piece in pieces if isinstance(piece, int)), DIM
         head: Any = self.config.part
         return (2, 12, DIM) if self.family == "fusion" else (n, VOCAB * head.writes + SEEN * head.embeds)
@@ -118,6 +129,24 @@ class Case:
     def least(self) -> int:
         """The smallest legal batch: rows of a backbone are never none."""
         return 1 if self.family == "backbone" else 0
+
+
+def joined(assembly: Any) -> Iterator[tuple[Any, tuple[Cut, ...], TileTokens]]:
+    """The grids and cuts that an assembly joins, and what a connector that changes nothing makes of what it gets."""
+    for grid, cuts in MAPS:
+        with suppress(ConfigError):
+            yield grid, cuts, TileTokens(*assembly.entering(grid[0] * grid[1], grid))
+
+
+class Encoded(nn.Module):
+    """An encoder on pictures of one tile each."""
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        return self.encoder.features(tiles, Pictures(cuts=tuple(Cut((8, 8), TilePlan()) for _ in tiles)))
 
 
 class Read(nn.Module):
@@ -365,7 +394,7 @@ def test_fusion_keeps_samples_apart(name: str) -> None:
 def test_assembly_keeps_pictures_apart(name: str) -> None:
     case = Case("assembly", name)
     (features, known), module = case.inputs(3), case.build()
-    counts = [sum(p for p in case.config.pieces(cut, TILE) if isinstance(p, int)) for cut in known.cuts]
+    counts = [sum(p for p in case.config.pieces(cut, case.tile) if isinstance(p, int)) for cut in known.cuts]
     first = sum(cut.plan.tiles for cut in known.cuts[:1])
     with torch.no_grad():
         before, after = module(features, known), module(torch.cat([features[:first] + 1, features[first:]]), known)
@@ -393,9 +422,10 @@ def test_tiling_cuts_what_it_plans(name: str, input_size: tuple[int, int]) -> No
 def test_tiling_knows_what_each_tile_shows(name: str, size: tuple[int, int]) -> None:
     tiling: Tiling = example("tiling", name).build(input_size=(48, 32))
     plan = tiling.plan(size)
-    dot = (0.5, 0.4, 0.7, 0.6)
+    pixels = [round(part * size[i % 2]) for i, part in enumerate((0.5, 0.4, 0.7, 0.6))]
+    dot = [pixel / size[i % 2] for i, pixel in enumerate(pixels)]
     picture = PILImage.new("RGB", size)
-    picture.paste((255, 255, 255), tuple(round(part * size[i % 2]) for i, part in enumerate(dot)))
+    picture.paste((255, 255, 255), tuple(pixels))
     views = tiling.views(size, plan)
     assert len(views) == plan.tiles
     for tile, (left, top, right, bottom) in zip(tiling.cut(picture, plan), views, strict=True):
@@ -449,8 +479,12 @@ class TestObjective:
 
         objective, source = example("objective", name).build(), Toy(Toy.Config())
         head = "token-and-embedding" if objective.compares else "token"
-        model = toy_model("model.connector=pixel-shuffle", f"model.head={head}")
-        return objective, model, [model.layout(source[i]) for i in range(4)]
+        changes = ["model.connector=pixel-shuffle", f"model.head={head}"]
+        if objective.reads_text:  # of one picture of one tile
+            reading = {**Connector.Config.model_validate("q-former").example().to_dict(), "text": True}
+            changes = [f"model.connector={json.dumps(reading)}", "model.tiling=whole"]
+        model = toy_model(*changes)
+        return objective, model, [model.layout(source[i]) for i in ((0, 1, 2, 6) if objective.reads_text else range(4))]
 
     def test_sums_and_counts_add_up(self, name: str) -> None:
         objective, model, laid = self.parts(name)

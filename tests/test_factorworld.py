@@ -567,3 +567,14 @@ def test_a_thousand_five_hundred_scenes_a_second():
             pixels(source[i])
         best = max(best, 600 / (time.process_time() - began))
     assert best > 1500
+
+
+def test_a_described_chat_says_in_words_what_is_there_and_asks_the_same() -> None:
+    plain, told = (FactorWorld.Config(described=described).build() for described in (False, True))
+    for index in range(20):
+        (before, *one), (after, *other) = ([s for s in x[index].segments if isinstance(s, Text)] for x in (plain, told))
+        assert one == other
+        assert after.text.endswith(f". {before.text}")
+        for thing in told.scene(index).objects:
+            assert thing.colour in after.text
+            assert thing.shape in after.text

@@ -191,9 +191,11 @@ def test_best_canvas(size: tuple[int, int], canvas: tuple[int, int], tiles: int)
 
 
 def test_a_picture_of_one_tile_stays_one_tile() -> None:
-    """Where we differ from the released code, which has no 1 x 1 canvas and a thumbnail always."""
+    """By default; released code has no 1 x 1 canvas and a thumbnail always."""
     tiling = Grid.Config(max_rows=3, max_columns=3, max_cells=4).build(input_size=(384, 384))
-    assert tiling.plan((384, 384)) == tiling.plan((100, 100)) == TilePlan(1, 1, thumbnail=False)
+    assert tiling.plan((384, 384)) == tiling.plan((100, 100)) == TilePlan(1, 1, padded=True)
+    always = Grid.Config(canvases=((1, 1),), always_thumbnail=True).build(input_size=(384, 384))
+    assert always.plan((100, 100)) == TilePlan(1, 1, thumbnail=True, padded=True)
 
 
 def test_tiles_are_cut_row_by_row_after_the_thumbnail() -> None:

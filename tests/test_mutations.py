@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from toy import toy_recipe
 
 from sensorium import layout as layouts
+from sensorium.assembly.assembly import Assembly, TileTokens
 from sensorium.backbones.backbone import Attention
 from sensorium.backbones.decoder import Decoder
 from sensorium.checks import run_checks
@@ -22,6 +23,7 @@ from sensorium.connectors.perceiver import Perceiver
 from sensorium.data.batch import Batch, collate
 from sensorium.data.mixture import Key, Mixture
 from sensorium.data.packer import Pack, Packer
+from sensorium.data.tiling import Cut
 from sensorium.data.tilings.grid import Grid
 from sensorium.encoders.vit import ViT
 from sensorium.laid_out import LaidOut, truncate
@@ -178,8 +180,11 @@ def the_layout_counts_one_more(patch: Patch) -> None:
 
 
 @breaks("token-count")
-def the_layout_forgets_the_thumbnail(patch: Patch) -> None:
-    after(patch, Grid, "plan", lambda plan, *_: replace(plan, thumbnail=False))
+def the_assembly_forgets_the_thumbnail(patch: Patch) -> None:
+    def without(pieces: Any, config: Any, cut: Cut, tile: TileTokens) -> Any:
+        return [pieces[0] - cut.plan.thumbnail * tile.tokens]
+
+    after(patch, Assembly.Config, "pieces", without)
 
 
 @breaks("token-count")

@@ -106,7 +106,7 @@ def test_the_loss_is_a_cross_entropy_in_each_cell() -> None:
 
 
 def test_without_places_the_picture_is_one_cell() -> None:
-    model = toy_model("model.tiling=whole")
+    model = toy_model("model.connector=summary", "model.tiling=whole")
     batch = batch_of(model, (16, 16), LEFT, RIGHT)
     loss = RegionTokens(RegionTokens.Config())(model, batch)
     pooled = model.connector(model.encoder(batch.tiles)).mean(1)

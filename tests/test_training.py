@@ -95,12 +95,13 @@ def test_matrices_alone_are_decayed() -> None:
 
 
 def test_muon_gets_the_matrices_of_the_layers_and_adamw_all_else() -> None:
-    model, plan = toy_model(), stage(muon_lr=2e-3, lr=1e-3)
+    model, plan = toy_model("model.fusion=modality-experts"), stage(muon_lr=2e-3, lr=1e-3)
     set_trainable(model, plan)
     adamw, *muons = make_optimiser(model, plan).members
     assert all(isinstance(muon, Muon) for muon in muons)
     inner = {id(weight) for muon in muons for group in muon.param_groups for weight in group["params"]}
-    layers = [weight for layer in model.backbone.layers for weight in layer.parameters()]
+    within = (*model.backbone.layers, model.fusion)
+    layers = [weight for module in within for weight in module.parameters()]
     assert inner == {id(weight) for weight in layers if weight.ndim == 2}
     outer = [id(weight) for group in adamw.param_groups for weight in group["params"]]
     assert len(outer) == len(set(outer)) == len(list(model.parameters())) - len(inner)

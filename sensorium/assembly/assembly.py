@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -17,7 +18,8 @@ Pieces = Sequence[str | int]
 
 Connect = Callable[..., Tensor]
 """The model's connector, `(features [n, tokens, in_dim], mask=None) -> [n, out_tokens, dim]`; `mask` bool
-`[n, tokens]` is true for features that may be seen, and only connectors that take one are given one."""
+`[n, tokens]` is true for features that may be seen, and only connectors that take one are given one. For connectors
+that read instructions, item `i` belongs to the picture of tile `i`."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,17 @@ class TileTokens:
 
 class Assembly(nn.Module, Part, family="assembly", package="sensorium.assembly"):
     """Where any resolution is put together: it calls the connector, before or after it joins tiles, cuts padding away
-    or marks rows. `grid` is that of the encoder's features, `tile` what the connector makes of them."""
+    or marks rows. `grid` is that of the encoder's features, `tile` what the connector makes of what it is given."""
 
     class Config(PartConfig):
+        masks: ClassVar[bool] = False
+        """whether it gives the connector a mask"""
+
+        def entering(self, tokens: int, grid: tuple[int, int]) -> tuple[int, tuple[int, int]]:
+            """What the connector is given at once, as tokens and their grid, where a tile has `tokens` on a map of
+            `grid` (rows, columns); by default a tile."""
+            return tokens, grid
+
         def pieces(self, cut: Cut, tile: TileTokens) -> Pieces:
             """What a picture is worth; by default all tokens of all its tiles."""
             return [cut.plan.tiles * tile.tokens]

@@ -93,12 +93,13 @@ class HFCausal(Backbone, name="hf"):
         return self.model.get_input_embeddings()(ids)
 
     def forward(self, embeddings: Tensor, positions: Tensor, attention: Attention, cache: Any | None = None) -> Tensor:
+        kept = {} if cache is None else {self.cache_name: cache}
         return self.model.base_model(
             inputs_embeds=embeddings,
             attention_mask=attention.mask,
             position_ids=positions,
             use_cache=cache is not None,
-            **{self.cache_name: cache},
+            **kept,
         ).last_hidden_state
 
     def new_cache(self) -> Any:

@@ -133,6 +133,7 @@ def gradients(subject: Subject) -> str:
     counts, dark, lit = [], dict[str, str](), set[str]()
     for number, stage in enumerate(subject.small.stages):
         model = subject.twin(awake=True)
+        subject.reconfigure(model, stage)
         run = StageRun(subject.small, number, model, subject.folder)
         batches = run.loader.next_step()
         run.accumulate(batches)
@@ -221,7 +222,7 @@ def _teacher_forced(model: Model, prompt: LaidOut, tokens: Tensor) -> Tensor:
     whole = replace(
         prompt,
         ids=np.concatenate([prompt.ids, tokens.numpy()]),
-        supervised=np.zeros(len(prompt) + len(tokens), dtype=bool),
+        supervised=np.arange(len(prompt) + len(tokens)) >= len(prompt),
         media=np.concatenate([prompt.media, np.zeros(len(tokens), dtype=bool)]),
     )
     hidden = model(collate([[whole]], model.layout))[0]

@@ -14,6 +14,7 @@ from sensorium.atomic import write_file
 from sensorium.data.batch import Batch, collate
 from sensorium.data.loader import Loader, Rank
 from sensorium.data.stream import Reading
+from sensorium.edits.reconfigure import Reconfigure
 from sensorium.errors import DataError
 from sensorium.laid_out import LaidOut
 from sensorium.layout import Layout
@@ -168,7 +169,15 @@ class Subject:
             stages = list(recipe.stages)
             stages[number] = stages[number].model_copy(update=changes)
             recipe = recipe.model_copy(update={"stages": tuple(stages)})
-        return StageRun(recipe, number, self.twin(), out or self.folder)
+        model = self.twin()
+        self.reconfigure(model, recipe.stages[number])
+        return StageRun(recipe, number, model, out or self.folder)
+
+    def reconfigure(self, model: Model, stage: Stage) -> None:
+        """Bring a twin to the config that the stage trains it in, which may lack what earlier stages used."""
+        for edit in stage.edits:
+            if isinstance(edit, Reconfigure.Config):
+                edit.build()(model, iter(()), lambda name: model)
 
     def begin(self, name: str) -> Path:
         """The folder of a run of the small recipe that stands before its first step, ready to be resumed."""

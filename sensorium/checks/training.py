@@ -44,18 +44,18 @@ def _accumulated(subject: Subject, number: int) -> float:
 def _divided(subject: Subject, number: int, dtype: torch.dtype) -> float:
     """The greatest relative difference between the gradients of a stage's four rows, divided up in three ways."""
     runs = [subject.run(number, rows=4, micro_rows=size, precision="float32") for size in (4, 2, 1)]
-    worst, losses, where = 0.0, set(), f"stage '{runs[0].stage.name}'"
+    worst, losses, where = 0.0, [], f"stage '{runs[0].stage.name}'"
     for run in runs:
         run.model.to(dtype).eval()  # dropout would differ
         loss, _ = run.accumulate(run.loader.next_step())
-        losses.add(round(loss, 4))
+        losses.append(loss)
     for run in runs[1:]:
         for name, whole, split in _pairs(runs[0].model, run.model):
             difference = float((whole - split).norm() / whole.norm().clamp(min=1e-12))
             worst = max(worst, difference if float(whole.norm()) > 1e-7 else 0.0)
             what = f"{where}, {run.stage.micro_rows} rows at a time: the gradient of {name}"
             require(worst < 1e-5, f"{what} differs by {difference:.1e} from that of all rows together")
-    require(len(losses) == 1, f"{where}: the loss of the same rows is {sorted(losses)}")
+    require(max(losses) - min(losses) < 1e-4, f"{where}: the loss of the same rows is {sorted(losses)}")
     return worst
 
 

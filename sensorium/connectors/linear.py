@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sensorium.connectors.connector import Connector, Located
+from sensorium.connectors.connector import Connector
 
 
 class Linear(Connector, name="linear"):
@@ -19,6 +19,3 @@ class Linear(Connector, name="linear"):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.projection(features)
-
-    def located(self, features: Tensor) -> Located:
-        return Located(self(features[:, -self.grid[0] * self.grid[1] :]).unflatten(1, self.grid))

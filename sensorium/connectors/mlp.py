@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.connectors.connector import Connector, Located
+from sensorium.connectors.connector import Connector
 
 
 class MLP(Connector, name="mlp"):
@@ -16,13 +16,15 @@ class MLP(Connector, name="mlp"):
 
     def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:
         super().__init__(config, in_dim, out_dim, grid)
-        layers: list[nn.Module] = [nn.Linear(in_dim, out_dim)]
-        for _ in range(config.depth - 1):
-            layers += [nn.GELU(), nn.Linear(out_dim, out_dim)]
-        self.layers = nn.Sequential(*layers)
+        self.layers = feed_forward(in_dim, out_dim, config.depth)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.layers(features)
 
-    def located(self, features: Tensor) -> Located:
-        return Located(self(features[:, -self.grid[0] * self.grid[1] :]).unflatten(1, self.grid))
+
+def feed_forward(in_dim: int, out_dim: int, depth: int, activation: type[nn.Module] = nn.GELU) -> nn.Sequential:
+    """`depth` linear layers with an activation between them."""
+    layers: list[nn.Module] = [nn.Linear(in_dim, out_dim)]
+    for _ in range(depth - 1):
+        layers += [activation(), nn.Linear(out_dim, out_dim)]
+    return nn.Sequential(*layers)

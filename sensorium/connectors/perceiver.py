@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.activation import Activation, activation
-from sensorium.connectors.connector import Connector, Located, without_projection
+from sensorium.connectors.connector import Connector, Instruction, Located, without_projection
+from sensorium.connectors.mlp import feed_forward
 
 
 class Perceiver(Connector, name="perceiver"):
-    """A fixed number of learned latents attend to the features and to themselves, layer by layer."""
+    """A fixed number of learned latents attend to the features and to themselves, layer by layer.
+
+    With `instruction_tokens` the embeddings of what is asked, mapped to the width of the latents, attend with them, so
+    that what leaves depends on the question (xGen-MM's first release, InstructBLIP's idea, arXiv 2305.06500)."""
 
     class Config(Connector.Config):
+        takes_mask: ClassVar[bool] = True
         latents: int = Field(default=64, ge=1, description="tokens that leave, whatever enters")
         depth: int = Field(default=2, ge=1, description="attention and feed-forward layers")
         num_heads: int = Field(default=8, ge=1)
@@ -25,6 +32,15 @@ class Perceiver(Connector, name="perceiver"):
         time_embeddings: int = Field(
             default=0, ge=0, description="frames of a video that have a learned embedding, a picture being one frame"
         )
+        instruction_tokens: int = Field(
+            default=0,
+            ge=0,
+            description="first tokens of what is asked that query the features beside the latents (xGen-MM r-v1)",
+        )
+
+        @property
+        def reads(self) -> int:
+            return self.instruction_tokens
 
         def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
             return self.latents
@@ -41,16 +57,23 @@ class Perceiver(Connector, name="perceiver"):
         if not config.projection:
             without_projection("perceiver", in_dim, out_dim)
         self.projection = nn.Linear(in_dim, out_dim) if config.projection else nn.Identity()
+        self.text_projection = feed_forward(out_dim, in_dim, 2) if config.instruction_tokens else None
 
-    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, features: Tensor, mask: Tensor | None = None, instruction: Instruction | None = None) -> Tensor:
         """`features` `[n, tokens, in_dim]`, or `[n, frames, tokens, in_dim]` of videos, whose frames share the latents.
-        `mask` bool `[n, tokens]` is true for the features that may be seen; the latents always see themselves."""
+        `mask` bool `[n, tokens]` is true for the features that may be seen; the latents always see themselves. The
+        tokens of an `instruction` look around as latents do, are seen by them, and do not leave."""
         if self.times is not None:
             features = self._timed(features if features.ndim == 4 else features[:, None]).flatten(1, 2)
         latents = self.latents.expand(len(features), -1, -1)
+        if self.text_projection is not None:
+            instruction = instruction or Instruction.none(len(features), self.out_dim, features.device)
+            seen = features.new_ones(features.shape[:2], dtype=torch.bool) if mask is None else mask
+            mask = torch.cat([seen, seen.new_ones(latents.shape[:2]), instruction.mask], dim=1)
+            latents = torch.cat([latents, self.text_projection(instruction.tokens)], dim=1)
         for layer in self.layers:
             latents = layer(features, latents, mask)
-        return self.projection(self.norm(latents))
+        return self.projection(self.norm(latents[:, : len(self.latents)]))
 
     def _timed(self, frames: Tensor) -> Tensor:
         """Each frame with the embedding of its time, interpolated where there are more frames than were learned
@@ -96,7 +119,8 @@ class PerceiverLayer(nn.Module):
         q = self._heads(self.to_q(normed))
         k, v = (self._heads(x) for x in self.to_kv(keys_values).chunk(2, dim=-1))
         if mask is not None:
-            mask = torch.cat([mask, mask.new_ones(len(mask), latents.shape[1])], dim=1)[:, None, None]
+            unnamed = keys_values.shape[1] - mask.shape[1]
+            mask = torch.cat([mask, mask.new_ones(len(mask), unnamed)], dim=1)[:, None, None]
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         latents = latents + self.to_out(attended.transpose(1, 2).flatten(2))
         return latents + self.feed_forward(latents)

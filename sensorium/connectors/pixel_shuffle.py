@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.connectors.connector import Connector, Located
+from sensorium.connectors.connector import Connector
+from sensorium.connectors.mlp import feed_forward
 from sensorium.errors import ConfigError
 
 
@@ -31,17 +32,11 @@ class PixelShuffle(Connector, name="pixel-shuffle"):
     def __init__(self, config: Config, in_dim: int, out_dim: int, grid: tuple[int, int]) -> None:
         super().__init__(config, in_dim, out_dim, grid)
         wide = in_dim * config.scale**2
-        layers: list[nn.Module] = [nn.LayerNorm(wide)] if config.norm else []
-        layers.append(nn.Linear(wide, out_dim))
-        for _ in range(config.depth - 1):
-            layers += [nn.GELU(), nn.Linear(out_dim, out_dim)]
-        self.layers = nn.Sequential(*layers)
+        norm = [nn.LayerNorm(wide)] if config.norm else []
+        self.layers = nn.Sequential(*norm, *feed_forward(wide, out_dim, config.depth))
 
     def forward(self, features: Tensor) -> Tensor:
         rows, columns = self.grid
         scale = self.config.scale
         blocks = features[:, -rows * columns :].unflatten(1, (rows // scale, scale, columns // scale, scale))
         return self.layers(blocks.transpose(2, 3).flatten(3).flatten(1, 2))
-
-    def located(self, features: Tensor) -> Located:
-        return Located(self(features).unflatten(1, (self.grid[0] // self.config.scale, -1)))

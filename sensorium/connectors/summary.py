@@ -46,8 +46,6 @@ class Summary(Connector, name="summary"):
     def forward(self, features: Tensor) -> Tensor:
         parts = [features.mean(1, keepdim=True)] if self.config.whole else []
         if self.config.side:
-            cells = features[:, features.shape[1] - self.grid[0] * self.grid[1] :]
-            cells = cells.transpose(1, 2).unflatten(2, self.grid)
-            parts.append(F.adaptive_avg_pool2d(cells, self.config.side).flatten(2).transpose(1, 2))
+            parts.append(F.adaptive_avg_pool2d(self.cells(features), self.config.side).flatten(2).transpose(1, 2))
         summary = torch.cat(parts, dim=1)
         return self.projection(F.layer_norm(summary, summary.shape[-1:]))

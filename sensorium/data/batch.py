@@ -174,12 +174,37 @@ class Batch:
         pictured, told = self.samples_of_pictures().unique(), self.samples_of_tokens()[self.supervised].unique()
         return pictured[torch.isin(pictured, told)]
 
+    def instructions(self, count: int) -> tuple[Tensor, Tensor]:
+        """What is asked of each picture: int64 `[pictures, count]`, the first tokens of its sample's text that stand
+        before everything supervised there, marks included; and bool of the same shape, true where there is one.
+
+        Nothing from the first supervised token on is among them: neither what is to be predicted, nor a later question
+        that an earlier reply must not know."""
+        before = torch.arange(self.ids.shape[1], device=self.ids.device) - self.positions
+        told = _since(self.supervised, before) == 0
+        asked = told & ~self.media & (self.documents > 0)
+        rank = _since(asked, before)
+        chosen = asked & (rank <= count)
+        row = torch.arange(len(self.ids), device=self.ids.device)[:, None].expand_as(self.ids)
+        place = row[chosen], self.documents[chosen], rank[chosen] - 1
+        table = self.ids.new_zeros(len(self.ids), int(self.documents.max()) + 1, count)
+        known = torch.zeros_like(table, dtype=torch.bool)
+        table[place], known[place] = self.ids[chosen], True
+        pictured = self.pictures.rows, self.pictures.documents
+        return table[pictured], known[pictured]
+
     def names(self) -> str:
         return ", ".join(name for row in self.samples for name in row)
 
     @property
     def real_tokens(self) -> int:
         return int((self.documents > 0).sum())
+
+
+def _since(marked: Tensor, starts: Tensor) -> Tensor:
+    """For each token, how many of its sample up to itself are `marked`; its sample begins at the token `starts`."""
+    counts = marked.long().cumsum(1)
+    return counts - (counts - marked.long()).gather(1, starts)
 
 
 T = TypeVar("T", Batch, Pictures, Regions)

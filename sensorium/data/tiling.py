@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image as PILImage
@@ -12,19 +14,39 @@ from sensorium.config import Part, PartConfig
 
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class TilePlan:
-    """How a picture is cut: `rows` x `columns` tiles, preceded by a thumbnail of the whole if `thumbnail`."""
+    """How a picture is cut: `rows` x `columns` cells, and a thumbnail of the whole before them if `thumbnail`."""
 
     rows: int = 1
     columns: int = 1
     thumbnail: bool = False
+    thumbnail_last: bool = False
+    """the thumbnail, if there is one, comes behind the cells"""
+    padded: bool = False
+    """the cells show the picture with its aspect kept, in the middle of padding; otherwise it fills them"""
+
+    @property
+    def cells(self) -> int:
+        return self.rows * self.columns
 
     @property
     def tiles(self) -> int:
-        return self.rows * self.columns + self.thumbnail
+        return self.cells + self.thumbnail
+
+    @property
+    def first_cell(self) -> int:
+        """The number of the first cell among the tiles."""
+        return int(self.thumbnail and not self.thumbnail_last)
+
+    def ordered(self, thumbnail: T, cells: Sequence[T]) -> list[T]:
+        """What there is of each tile, in the order of the tiles: the thumbnail's, if there is one, in its place."""
+        if not self.thumbnail:
+            return list(cells)
+        return [*cells, thumbnail] if self.thumbnail_last else [thumbnail, *cells]
 
 
 @dataclass(frozen=True)
@@ -51,34 +73,49 @@ class Tiling(Part, family="tiling", package="sensorium.data.tilings"):
     def plan(self, size: tuple[int, int]) -> TilePlan:
         """The plan for a picture of `size` (width, height) pixels."""
 
-    @abstractmethod
     def cut(self, picture: PILImage.Image, plan: TilePlan) -> np.ndarray:
-        """uint8 `[plan.tiles, 3, height, width]`."""
+        """uint8 `[plan.tiles, 3, height, width]`. By default the picture is stretched over the cells."""
+        width, height = self.input_size
+        cells = to_tiles(resized(picture, (width * plan.columns, height * plan.rows)), plan.rows, plan.columns)
+        return self.joined(plan, lambda: to_tiles(resized(picture, self.input_size)), cells)
+
+    def joined(self, plan: TilePlan, thumbnail: Callable[[], np.ndarray], cells: np.ndarray) -> np.ndarray:
+        """`cells` `[plan.cells, 3, height, width]` with the thumbnail, which is made if the plan has one."""
+        if not plan.thumbnail:
+            return cells
+        return np.concatenate([cells, thumbnail()] if plan.thumbnail_last else [thumbnail(), cells])
 
     def views(self, size: tuple[int, int], plan: TilePlan) -> list[Box]:
         """What each tile shows of a picture of `size`: (left, top, right, bottom) in parts of the picture's width and
         height, less than 0 or more than 1 where the tile is padding. By default tiles divide the picture evenly; a
         tiling that pads or crops has to say so here."""
-        return [WHOLE] * plan.thumbnail + divided(WHOLE, plan)
+        return plan.ordered(WHOLE, divided(WHOLE, plan))
 
     def positions(self, plan: TilePlan) -> list[int]:
-        """A place number below `max_tiles` for each tile of the plan."""
-        return list(range(plan.tiles))
+        """A place number below `max_tiles` for each tile of the plan. By default 0 is the thumbnail's or that of the
+        only tile, and the cells are numbered through."""
+        return plan.ordered(0, range(1, plan.tiles)) if plan.thumbnail else list(range(plan.tiles))
 
 
 def divided(view: Box, plan: TilePlan) -> list[Box]:
-    """What the tiles of a plan show, row by row, if together they show `view`."""
+    """What the cells of a plan show, row by row, if together they show `view`."""
     left, top, right, bottom = view
     wide, high = (right - left) / plan.columns, (bottom - top) / plan.rows
     corners = [(left + c * wide, top + r * high) for r in range(plan.rows) for c in range(plan.columns)]
     return [(x, y, x + wide, y + high) for x, y in corners]
 
 
-def padded_view(size: tuple[int, int], canvas: tuple[int, int]) -> Box:
+def padded_view(size: tuple[int, int], canvas: tuple[int, int], whole: Callable[[float], int] = round) -> Box:
     """What a canvas shows of a picture of `size` that `pad_to` has put there."""
+    left, top, wide, high = _placed(size, canvas, whole)
+    return -left / wide, -top / high, (canvas[0] - left) / wide, (canvas[1] - top) / high
+
+
+def _placed(size: tuple[int, int], canvas: tuple[int, int], whole: Callable[[float], int]) -> tuple[int, int, int, int]:
+    """Where a picture of `size` is put on a canvas: left, top, width, height."""
     scale = min(canvas[0] / size[0], canvas[1] / size[1])
-    wide, high = canvas[0] / (size[0] * scale), canvas[1] / (size[1] * scale)
-    return (1 - wide) / 2, (1 - high) / 2, (1 + wide) / 2, (1 + high) / 2
+    wide, high = (min(max(1, whole(size[side] * scale)), canvas[side]) for side in (0, 1))
+    return (canvas[0] - wide) // 2, (canvas[1] - high) // 2, wide, high
 
 
 def resized(picture: PILImage.Image, size: tuple[int, int]) -> np.ndarray:
@@ -94,11 +131,15 @@ def resized(picture: PILImage.Image, size: tuple[int, int]) -> np.ndarray:
     return made[0].permute(1, 2, 0).numpy()
 
 
-def pad_to(picture: PILImage.Image, size: tuple[int, int], fill: tuple[int, int, int]) -> np.ndarray:
-    """uint8 `[height, width, 3]`: made to fit inside `size` with the aspect ratio kept, centred on `fill`."""
-    scale = min(size[0] / picture.width, size[1] / picture.height)
-    wide, high = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    left, top = (size[0] - wide) // 2, (size[1] - high) // 2
+def pad_to(
+    picture: PILImage.Image,
+    size: tuple[int, int],
+    fill: tuple[int, int, int],
+    whole: Callable[[float], int] = round,
+) -> np.ndarray:
+    """uint8 `[height, width, 3]`: made to fit inside `size` with the aspect ratio kept, centred on `fill`. `whole`
+    makes pixels of what is no whole number of them."""
+    left, top, wide, high = _placed(picture.size, size, whole)
     canvas = np.empty((size[1], size[0], 3), dtype=np.uint8)
     canvas[:] = fill
     canvas[top : top + high, left : left + wide] = resized(picture, (wide, high))

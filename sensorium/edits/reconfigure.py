@@ -20,9 +20,10 @@ KEPT = ("fusion", "backbone", "head", "adapters", "tokenizer")
 class Reconfigure(Edit, name="reconfigure"):
     """Changes keys of the model's config between stages: `tiling=grid` for high resolution after base resolution
     (xGen-MM, arXiv 2408.08872, section 4), `connector.grid=[27,27]` for more tokens a picture (Open-Qwen2VL, arXiv
-    2504.00595). Encoder, connector and assembly are built anew and keep their weights, which must have the same
-    shapes, or shapes to which the part can carry them over (`Encoder.carried`: position codes are interpolated); what
-    is new starts as it does in a new model. It keeps equal what the config leaves equal."""
+    2504.00595), `connector.text=false` for a Q-Former that has learned from texts. Encoder, connector and assembly are
+    built anew and keep their weights, which must have the same shapes, or shapes to which the part can carry them over
+    (`carried`: an encoder's position codes are interpolated, a Q-Former's text side is dropped); what is new starts as
+    it does in a new model. It keeps equal what the config leaves equal."""
 
     class Config(Edit.Config):
         changes: tuple[str, ...] = Field(min_length=1, description="key=value of the model's config, values in YAML")
@@ -41,7 +42,7 @@ class Reconfigure(Edit, name="reconfigure"):
         changed = Model(config, model.tokenizer)
         for name in REBUILT:
             old, new = getattr(model, name), getattr(changed, name)
-            state = new.carried(old.state_dict()) if name == "encoder" else old.state_dict()
+            state = old.state_dict() if name == "assembly" else new.carried(old.state_dict())
             own = new.state_dict()
             for key in own.keys() & state.keys():
                 if own[key].shape != state[key].shape:

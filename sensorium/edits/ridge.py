@@ -65,7 +65,7 @@ def _gather(
     try:
         while seen < samples:
             batch = next(batches)
-            model.connector(model.encoder(batch.tiles.to(model.device)))
+            model.connector(model.tile_features(batch.tiles.to(model.device)))
             texts += _texts(batch)
             seen += max(1, sum(len(row) for row in batch.samples))
     finally:

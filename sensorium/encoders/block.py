@@ -3,6 +3,7 @@ activation."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch.nn.functional as F
@@ -40,3 +41,18 @@ class Block(nn.Module):
         attended = attend(q, k, v).transpose(1, 2).reshape(n, tokens, width)
         hidden = hidden + self.out(attended)
         return hidden + self.down(self.activation(self.up(self.mlp_norm(hidden))))
+
+
+def small_branches(depth: int) -> Callable[[nn.Module], None]:
+    """For `nn.Module.apply`: residual branches start small, so that an encoder of `depth` blocks from nothing learns
+    through its stem at first."""
+
+    def initialise(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+        if isinstance(module, Block):
+            for last in (module.out, module.down):
+                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * depth))
+
+    return initialise

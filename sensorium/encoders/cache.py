@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sensorium.encoders.encoder import Encoder
+from sensorium.errors import ConfigError
 
 GROUP = 8
 """Tiles that are encoded together."""
@@ -80,6 +81,9 @@ class FeatureCache(Kept):
 @contextmanager
 def cached_features(encoder: Encoder, folder: Path | None = None) -> Iterator[FeatureCache]:
     """Within it, `encoder` encodes each distinct tile once; a `ValueError` if any of it is being trained."""
+    if type(encoder).features is not Encoder.features:
+        name = type(encoder).Config.type_name
+        raise ConfigError(f"cache_features: tiles of the encoder '{name}' see each other; none has features of its own")
     before = vars(encoder).get("forward")  # an outer cache, if there is one
     cache = FeatureCache(encoder, folder)
     encoder.forward = cache

@@ -1,4 +1,4 @@
-"""Vision models of Hugging Face `transformers` as encoders: ViT, CLIP, SigLIP, DINOv2 and DeiT."""
+"""Vision models of Hugging Face `transformers` as encoders: ViT, CLIP, SigLIP, DINOv2, DeiT and BLIP-2's EVA."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from sensorium.encoders.encoder import Encoder, Normalise
 from sensorium.errors import ConfigError
 from sensorium.interop.pretrained import fill, make_config, read_architecture
 
-EXTRA_TOKENS = {"vit": 1, "deit": 2, "clip_vision_model": 1, "siglip_vision_model": 0, "dinov2": 1}
+BLIP_2 = "blip_2_vision_model"
+"""EVA; `AutoModel` does not know it, and in files it is part of the whole BLIP-2."""
+EXTRA_TOKENS = {"vit": 1, "deit": 2, "clip_vision_model": 1, "siglip_vision_model": 0, "dinov2": 1, BLIP_2: 1}
 """Known model types, and the tokens before the first patch: a class token, DeiT's distillation token."""
 
 Colours = tuple[float, float, float]
@@ -97,15 +99,20 @@ class HFVision(Encoder, name="hf-vision"):
 
         def load_pretrained(self, part: HFVision) -> None:
             if self.path:
-                fill(part.model, self.path, "encoder 'hf-vision'")
+                inner = {"^vision_model\\.": ""} if self.settings["model_type"] == BLIP_2 else None
+                fill(part.model, self.path, "encoder 'hf-vision'", inner)
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config = config.resolved()
         settings = make_config({**config.settings, "vision_use_head": False}, "encoder 'hf-vision'")
-        from transformers import AutoModel
+        import transformers
 
-        self.model: Any = AutoModel.from_config(settings, dtype=torch.float32, attn_implementation="sdpa")
+        options = {"dtype": torch.float32, "attn_implementation": "sdpa"}
+        if config.settings["model_type"] == BLIP_2:
+            self.model: Any = transformers.Blip2VisionModel._from_config(settings, **options)
+        else:
+            self.model = transformers.AutoModel.from_config(settings, **options)
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # nothing reads it
         native = config.input_size[0] == settings.image_size or config.settings["model_type"] == "dinov2"
@@ -133,7 +140,7 @@ def _vision_tower(architecture: dict[str, Any]) -> dict[str, Any]:
     if "vision_config" not in architecture:
         return architecture
     tower = dict(architecture["vision_config"])
-    tower["model_type"] = f"{architecture['model_type']}_vision_model"
+    tower["model_type"] = f"{architecture['model_type']}_vision_model".replace("-", "_")
     return tower
 
 

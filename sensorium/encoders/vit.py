@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sensorium.activation import Activation
-from sensorium.encoders.block import Block
+from sensorium.encoders.block import Block, small_branches
 from sensorium.encoders.encoder import Encoder, Normalise, rounded_up
 
 
@@ -41,6 +41,11 @@ class ViT(Encoder, name="vit"):
         class_token: bool = False
         initial_norm: bool = Field(default=False, description="normalise before the first block, as CLIP does")
         activation: Activation = Field(default="gelu", description="quick-gelu: CLIP's; gelu-tanh: SigLIP's")
+        position_std: float = Field(
+            default=0.02,
+            ge=0,
+            description="of learned positions at first; large, where nothing else tells places apart",
+        )
         final_norm: bool = True
         norm_eps: float = 1e-6
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -83,7 +88,7 @@ class ViT(Encoder, name="vit"):
         self.normalise = Normalise(config.mean, config.std)
         self.stem = _conv_stem(config) if config.stem == "conv" else _patch_stem(config)
         self.class_token = nn.Parameter(torch.zeros(1, 1, config.width)) if config.class_token else None
-        self.positions = nn.Parameter(torch.randn(1, config.tokens, config.width) * 0.02)
+        self.positions = nn.Parameter(torch.randn(1, config.tokens, config.width) * config.position_std)
         self.initial_norm = nn.LayerNorm(config.width, config.norm_eps) if config.initial_norm else nn.Identity()
         inner = round(config.width * config.mlp_ratio)
         self.blocks = nn.ModuleList(
@@ -91,16 +96,7 @@ class ViT(Encoder, name="vit"):
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps) if config.final_norm else nn.Identity()
-        self.blocks.apply(self._initialise)
-
-    def _initialise(self, module: nn.Module) -> None:
-        """Residual branches start small, so that a deep encoder from nothing learns through its stem at first."""
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
-        if isinstance(module, Block):
-            for last in (module.out, module.down):
-                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * self.config.depth))
+        self.blocks.apply(small_branches(config.depth))
 
     def forward(self, tiles: Tensor) -> Tensor:
         count, tiles = len(tiles), rounded_up(tiles)

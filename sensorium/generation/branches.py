@@ -64,7 +64,7 @@ def _branch(laid: Sequence[LaidOut], shared: int, first: Batch) -> tuple[Batch, 
     media[0, :shared] = first.media[0, :shared]
     branched = replace(
         first, ids=row, positions=torch.tensor([positions]), media=media, documents=torch.ones_like(row),
-        supervised=torch.zeros_like(media),
+        supervised=torch.arange(row.shape[1])[None] >= shared,
     )  # fmt: skip
     return branched, starts
 

@@ -43,10 +43,11 @@ def make_config(architecture: dict[str, Any], what: str) -> Any:
         raise ConfigError(f"{what}: this version of transformers does not know model_type '{kind}'") from None
 
 
-def fill(model: Any, path: str, what: str) -> None:
+def fill(model: Any, path: str, what: str, renamed: dict[str, str] | None = None) -> None:
     """Fill a `transformers` model with the weights at `path`. A tensor of the model without a source is a
-    `ConfigError`; what the file has beyond the model (a classifier, a text tower) is left."""
-    state = read_gguf(find_file(path, ".gguf")) if is_gguf(path) else _read_folder(model, path, what)
+    `ConfigError`; what the file has beyond the model (a classifier, a text tower) is left. `renamed` are patterns of
+    names and what stands in their stead, where the model is part of a larger one that transformers does not know."""
+    state = read_gguf(find_file(path, ".gguf")) if is_gguf(path) else _read_folder(model, path, what, renamed)
     own: dict[str, Tensor] = model.state_dict()
     tied = set(getattr(model, "_tied_weights_keys", None) or ())
     for key in own:
@@ -58,11 +59,11 @@ def fill(model: Any, path: str, what: str) -> None:
     model.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
-def _read_folder(model: Any, path: str, what: str) -> dict[str, Tensor]:
+def _read_folder(model: Any, path: str, what: str, renamed: dict[str, str] | None) -> dict[str, Tensor]:
     """The tensors that the folder really has for a model of this type, under the model's own names."""
     loaded, info = type(model).from_pretrained(
         path, config=model.config, dtype=model.dtype, use_safetensors=True, local_files_only=True,
-        output_loading_info=True, ignore_mismatched_sizes=True,
+        output_loading_info=True, ignore_mismatched_sizes=True, key_mapping=renamed,
     )  # fmt: skip
     if wrong := sorted(info["mismatched_keys"]):
         key, found, wanted = wrong[0]

@@ -28,7 +28,7 @@ class CaptionTokens(Objective, name="caption-tokens"):
         return len(batch.told())
 
     def __call__(self, model: Any, batch: Batch) -> Loss:
-        media = model.connector(model.encoder(batch.tiles))
+        media = model.connector(model.tile_features(batch.tiles))
         pictures = model.connector.pooled(media)
         pictures = F.rms_norm(precise(pictures), pictures.shape[-1:])
         sample, shown = batch.samples_of_tokens(), batch.told()

@@ -41,17 +41,27 @@ class Contrastive(StepObjective, name="contrastive"):
         pictures, texts, keys = compared
         counts, head = row_counts(pictures), model.embedder
         all_pictures, all_texts, all_keys = (gathered(column, counts) for column in compared)
-        own = sum(counts[: ranks()[0]]) + torch.arange(len(pictures), device=pictures.device)
+        own = own_numbers(counts, pictures.device)
         if not sum(counts):
             return head.logits(pictures, texts).sum()
-        excused = None
-        if self.config.same_texts:
-            excused = keys[:, None] == all_keys
-            excused[torch.arange(len(own)), own] = False
+        excused = equals(keys, all_keys, own) if self.config.same_texts else None
         found = (head.logits(pictures, all_texts), head.logits(texts, all_pictures))
         if excused is not None:
             found = tuple(logits.masked_fill(excused, -torch.inf) for logits in found)
         return sum((F.cross_entropy(logits, own, reduction="sum") for logits in found), texts.new_zeros(())) / 2
+
+
+def own_numbers(counts: list[int], device: torch.device) -> Tensor:
+    """int64 `[n]`: the numbers of this rank's items among those of all, of whom each rank has so many."""
+    rank = ranks()[0]
+    return sum(counts[:rank]) + torch.arange(counts[rank], device=device)
+
+
+def equals(keys: Tensor, all_keys: Tensor, own: Tensor) -> Tensor:
+    """bool `[n, m]`: which of all others have the very same text."""
+    found = keys[:, None] == all_keys
+    found[torch.arange(len(own)), own] = False
+    return found
 
 
 def pairs(pictures: Embedded, texts: Embedded, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -42,6 +42,9 @@ class Objective(Part, family="objective", package="sensorium.objectives"):
     reads_logits, compares = True, False
     """Whether the head must give logits over the vocabulary, and whether it must embed pictures and texts."""
 
+    reads_text = False
+    """Whether the connector itself must read texts, as a Q-Former with a text side does."""
+
     @property
     def writing(self) -> Objective | None:
         """The part of it that teaches to predict the next token; None if none does."""

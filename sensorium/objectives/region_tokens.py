@@ -32,7 +32,7 @@ class RegionTokens(Objective, name="region-tokens"):
 
     def __call__(self, model: Any, batch: Batch) -> Loss:
         shown, place = batch.regions.tiles.unique(return_inverse=True)
-        located = model.connector.located(model.encoder(batch.tiles[shown]))
+        located = model.connector.located(model.tile_features(batch.tiles[shown]))
         tokens = precise(located.tokens)
         logits = precise(model.head(F.rms_norm(tokens, tokens.shape[-1:])))
         nothing = model.tokenizer.pad_id

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image as PILImage
 
 from sensorium.data.images import open_picture
 from sensorium.data.regions import seen_through
-from sensorium.data.tiling import Box
+from sensorium.data.tiling import Box, TilePlan
 from sensorium.errors import DataError
 from sensorium.laid_out import LaidOut, MediaSpan
 from sensorium.layout import Layout
 from sensorium.pages.html import Child, Html, image, tag
 from sensorium.tokenizers.tokenizer import Tokenizer
 
+PATCHES = 64
+"""Cells of a picture beyond which they are shown as one: patches, of which none shows anything by itself."""
 MOST = 700
 """Tokens of a sample that are written out; the rest is counted."""
 
@@ -31,28 +34,24 @@ def sample_card(laid: LaidOut, layout: Layout, source: str) -> Html:
 
 
 def picture(span: MediaSpan, laid: LaidOut, layout: Layout, number: int) -> Html:
-    """A picture's tiles in their grid, the overview above them; a picture that cannot be decoded says why."""
+    """A picture's tiles in their grid, the overview above or below them; a picture that cannot be decoded says why."""
     try:
         opened = open_picture(span.image.source, span.image.id or laid.sample.name)
     except DataError as error:
         return tag("div", f"quarantined when it is read: {error}", class_="banner picture")
     plan = span.cut.plan
-    views = layout.tiling.views(opened.size, plan)
+    arrays, views = list(layout.tiling.cut(opened, plan)), layout.tiling.views(opened.size, plan)
+    if plan.cells > PATCHES:
+        arrays, views, plan = _as_one(arrays, views, plan)
     inside: list[list[Html]] = [[] for _ in views]
     for region in span.image.regions:
         for place, box in seen_through(views, region):
             inside[place].append(_outline(box, region.text))
-    tiles = [_tile(array, f"tile {n}", inside[n]) for n, array in enumerate(layout.tiling.cut(opened, plan))]
-    grids = [tiles[:1], tiles[1:]] if plan.thumbnail else [tiles]
-    shown = [
-        tag(
-            "div",
-            *grid,
-            class_="tiles",
-            style=f"grid-template-columns:repeat({1 if n == 0 and plan.thumbnail else plan.columns},1fr)",
-        )
-        for n, grid in enumerate(grids)
-    ]
+    tiles = [_tile(array, f"tile {n}", inside[n]) for n, array in enumerate(arrays)]
+    last = plan.first_cell + plan.cells
+    cells, overview = tiles[plan.first_cell : last], tiles[: plan.first_cell] + tiles[last:]
+    shown = [_grid(part, columns) for part, columns in plan.ordered((overview, 1), [(cells, plan.columns)])]
+    plan = span.cut.plan
     cut = (
         f"{plan.rows} × {plan.columns} tiles{' and an overview' if plan.thumbnail else ''}"
         if plan.tiles > 1
@@ -60,6 +59,19 @@ def picture(span: MediaSpan, laid: LaidOut, layout: Layout, number: int) -> Html
     )
     text = f"picture {number}: {opened.width} × {opened.height} pixels, {cut}, {span.length} tokens"
     return tag("figure", *shown, tag("figcaption", text), class_="picture", style="margin:0")
+
+
+def _as_one(arrays: list[np.ndarray], views: list[Box], plan: TilePlan) -> tuple[list[np.ndarray], list[Box], TilePlan]:
+    """The same with all cells as one tile."""
+    first, last = plan.first_cell, plan.first_cell + plan.cells
+    rows = [np.concatenate(arrays[at : at + plan.columns], axis=2) for at in range(first, last, plan.columns)]
+    view: Box = (*views[first][:2], *views[last - 1][2:])
+    joined = [*arrays[:first], np.concatenate(rows, axis=1), *arrays[last:]]
+    return joined, [*views[:first], view, *views[last:]], replace(plan, rows=1, columns=1)
+
+
+def _grid(tiles: Sequence[Html], columns: int) -> Html:
+    return tag("div", *tiles, class_="tiles", style=f"grid-template-columns:repeat({columns},1fr)")
 
 
 def _tile(array: np.ndarray, name: str, regions: Sequence[Html]) -> Html:

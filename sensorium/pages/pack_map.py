@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sensorium.layout import LaidOut
+from sensorium.laid_out import LaidOut
 from sensorium.pages.html import Html, tag
 from sensorium.pages.survey import Survey
 

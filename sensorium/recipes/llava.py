@@ -78,6 +78,41 @@ def llava_1_5() -> Recipe:
 
 
 @recipe
+def llava_next() -> Recipe:
+    """LLaVA-NeXT-7B: a picture and tiles of it, padding cut away, a mark at the end of each row."""
+    canvases = {
+        "type": "grid", "canvases": [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3)], "thumbnail": "stretch",
+        "always_thumbnail": True, "fill": (0, 0, 0),
+    }  # fmt: skip
+    larger = {"tiling": canvases, "assembly": "unpad", "context": 4096}
+    trained = ["connector", "assembly"]
+    mix = slot("llava", "llava-next-760k", "LLaVA-NeXT's mixture (its .json, and images)")
+    everything = {"trainable": ["encoder", *trained, "backbone", "head"], "lr_of": {"encoder": 2e-6}}
+    return Recipe.from_dict({
+        "name": "llava-next",
+        "summary": "LLaVA-1.5 on tiles of any resolution (LLaVA-NeXT)",
+        "miniature": "llava-next-mini",
+        "model": {**model(clip_l_336(), "mlp", VICUNA_7B), **larger},
+        "stages": [
+            stage("align", [PRETRAIN_558K], 558_000, 256, lr=1e-3, trainable=trained, length=4096),
+            stage("instruct", [mix], 760_000, 128, lr=2e-5, length=4096, **everything),
+        ],
+    })  # fmt: skip
+
+
+@recipe
+def llava_next_mini() -> Recipe:
+    """LLaVA-NeXT's parts and stages on FactorWorld at 128 pixels, after a stage that stands for CLIP."""
+    large = {"size": (128, 128)}
+    align = align_connector(**large).model_copy(update={"trainable": ("connector", "assembly")})
+    tune = instruct(**large)
+    tune = tune.model_copy(update={"trainable": (*tune.trainable, "assembly")})
+    changes = ("tiling={type: grid, thumbnail: stretch}", "connector=mlp", "assembly=unpad", "context=512")
+    stages = see(**large), align, tune
+    return miniature("llava-next-mini", "LLaVA-NeXT's structure on FactorWorld", *changes, stages=stages, size=128)
+
+
+@recipe
 def llava_mini() -> Recipe:
     """LLaVA's parts and stages on FactorWorld, after a stage that stands for CLIP."""
     stages = see(), align_connector(), instruct()

@@ -42,6 +42,16 @@ def siglip_so400m_384(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def eva_g_224(**changes: Any) -> dict[str, Any]:
+    """EVA-CLIP-g at 224 pixels without its last layer, as BLIP-2 reads it (2301.12597): 257 features of 1408."""
+    sizes = {"hidden_size": 1408, "intermediate_size": 6144, "num_hidden_layers": 39, "num_attention_heads": 16,
+             "image_size": 224, "patch_size": 14, "hidden_act": "gelu"}  # fmt: skip
+    return {
+        "type": "hf-vision", "path": "Salesforce/blip2-opt-2.7b", "drop_class_token": False,
+        "architecture": {"model_type": "blip_2_vision_model", **sizes}, "mean": CLIP_MEAN, "std": CLIP_STD, **changes,
+    }  # fmt: skip
+
+
 def language_model(path: str, kind: str, width: int, mlp: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
     """A causal model of transformers by its dimensions; `more` are further keys of its config."""
     sizes = {"hidden_size": width, "intermediate_size": mlp, "num_hidden_layers": layers, "num_attention_heads": heads}
@@ -52,6 +62,10 @@ VICUNA_7B = language_model("lmsys/vicuna-7b-v1.5", "llama", 4096, 11008, 32, 32,
 PHI_2 = language_model(
     "microsoft/phi-2", "phi", 2560, 10240, 32, 32, vocab_size=51200, partial_rotary_factor=0.4, hidden_act="gelu_new"
 )
+OPT_2_7B = language_model(
+    "facebook/opt-2.7b", "opt", 2560, 10240, 32, 32, ffn_dim=10240, word_embed_proj_dim=2560, vocab_size=50272,
+    max_position_embeddings=2048,
+)  # fmt: skip
 PHI_3_MINI = language_model(
     "microsoft/Phi-3-mini-4k-instruct", "phi3", 3072, 8192, 32, 32, vocab_size=32064, rms_norm_eps=1e-5,
     sliding_window=2047, pad_token_id=32000,

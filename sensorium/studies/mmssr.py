@@ -51,8 +51,8 @@ class Size:
 
     pool: int = 20_000
     annotated: float = 0.02
-    eyes: int = 500
-    learner: int = 300
+    eyes: int = 400
+    learner: int = 200
     samples: int = 150
 
 

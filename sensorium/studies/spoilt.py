@@ -23,10 +23,10 @@ class Size:
     pool: int = 3000
     kept: int = 1000
     clean: int = 500
-    eyes: int = 500
+    eyes: int = 400
     dfn: int = 100
-    captioner: int = 200
-    learner: int = 300
+    captioner: int = 150
+    learner: int = 200
     captions: int = 300
 
 

@@ -27,6 +27,9 @@ class BPE(Tokenizer, name="bpe"):
         )
         corpus: tuple[Source.Config, ...] = Field(default=(), description="sources whose text it is trained on")
         samples: int = Field(default=2_000, ge=1, description="samples read from each source for training")
+        special: tuple[str, ...] = Field(
+            default=(), description="marks that are one token each where a template or an assembly writes them"
+        )
 
     @classmethod
     def create(cls, config: Config) -> BPE:
@@ -35,7 +38,7 @@ class BPE(Tokenizer, name="bpe"):
         rust.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=config.vocab_size,
-            special_tokens=[AddedToken(token, special=True) for token in SPECIALS],
+            special_tokens=[AddedToken(token, special=True) for token in (*SPECIALS, *config.special)],
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )

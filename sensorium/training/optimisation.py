@@ -52,8 +52,9 @@ class Together:
 
 def make_optimiser(model: Model, stage: Stage) -> Together:
     """AdamW with a group for each part and kind, weight decay on matrices only. With `muon_lr`, the matrices of the
-    backbone's layers go to Muon, one for each shape."""
-    inner = {id(p) for layer in model.backbone.layers for p in layer.parameters() if p.ndim == 2}
+    backbone's layers, and those that the fusion puts between them, go to Muon, one for each shape."""
+    within: tuple[nn.Module, ...] = (*model.backbone.layers, model.fusion)
+    inner = {id(p) for module in within for p in module.parameters() if p.ndim == 2}
     groups, matrices, seen = [], [], set()
     for name in PARTS:
         parameters = [p for p in getattr(model, name).parameters() if p.requires_grad and id(p) not in seen]

@@ -66,6 +66,11 @@ class FactorWorld(Source, name="factorworld"):
         late: float = Field(
             default=0.0, ge=0, le=1, description="how often a chat starts late, so that any question may come first"
         )
+        described: bool = Field(
+            default=False,
+            description="say in words, before the first question of a chat, what is in the picture: for a language "
+            "model that reads before it sees, behind `text-only`",
+        )
         regions: bool | Literal["objects", "writing"] = Field(
             default=False, description="say of what is in a picture, or of one kind of it, where it is and what it is"
         )
@@ -115,6 +120,8 @@ class FactorWorld(Source, name="factorworld"):
             if dice.chance(config.late):
                 turns = turns[dice.below(len(turns)) :]
             pairs = [(turn.question, turn.answer) for turn in turns]
+            if config.described and pairs:
+                pairs[0] = (f"{dense_caption(scene, grammar, dice)[1]} {pairs[0][0]}", pairs[0][1])
         else:
             turns = []
             pairs = [(dense_caption if config.style == "dense" else short_caption)(scene, grammar, dice)]

@@ -26,7 +26,7 @@ class Whole(Tiling, name="whole"):
         if self.config.fit == "pad":
             return to_tiles(pad_to(picture, self.input_size, self.config.fill))
         if self.config.fit == "stretch":
-            return to_tiles(resized(picture, self.input_size))
+            return super().cut(picture, plan)
         width, height = self.input_size
         scale = max(width / picture.width, height / picture.height)
         larger = resized(

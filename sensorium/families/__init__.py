@@ -1,0 +1,1 @@
+"""Published families: their checkpoints into our layout and back, one file each."""

@@ -1,0 +1,144 @@
+"""LLaVA-1.5 as `transformers` has it (the llava-hf folders): CLIP or SigLIP, an MLP of two layers, a language model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sensorium.encoders.hf import EXTRA_TOKENS, HFVision
+from sensorium.errors import ConfigError
+from sensorium.families.family import Family, Stock, family
+from sensorium.families.folder import Folder
+from sensorium.families.language import LANGUAGE_LEFT, language_backbone, language_obstacles, language_settings
+from sensorium.families.language import context_of as longest
+from sensorium.families.pixels import normalisation, pixel_obstacles, processor_of, tiling_of, tower_obstacles
+from sensorium.families.rules import Left, Table, prefixes
+from sensorium.families.templates import token_of, tokenizer_files
+from sensorium.model import Model, ModelConfig
+from sensorium.template import ChatTemplate, Turn
+
+IMAGE = "<image>"
+PREFIXES = {
+    "language_model.model.": "backbone.model.model.",
+    "language_model.lm_head.": "backbone.model.lm_head.",
+    "vision_tower.vision_model.": "encoder.model.",
+    "multi_modal_projector.linear_1.": "connector.layers.0.",
+    "multi_modal_projector.linear_2.": "connector.layers.2.",
+}
+POOLING = "SigLIP's pooling head, which gives no features"
+UNREAD = (Left("{}vision_model.head.{}", POOLING), Left("{}vision_tower.head.{}", POOLING))
+
+
+class Llava(Family):
+    what = "LlavaForConditionalGeneration of transformers: LLaVA-1.5, and others of its shape"
+    model_types = ("llava",)
+
+    def recognises(self, folder: Folder) -> bool:
+        return super().recognises(folder) and "vision_config" in folder.settings
+
+    def config(self, folder: Folder) -> dict[str, Any]:
+        settings, given = folder.settings, folder.json("preprocessor_config.json")
+        _check(settings, str(folder.path))
+        vision = settings["vision_config"]
+        tower = {"type": "hf-vision", "architecture": vision, **normalisation(given, vision["model_type"])}
+        backbone = language_backbone(settings["text_config"], str(folder.path))
+        drops = settings.get("vision_feature_select_strategy", "default") == "default"
+        return {
+            "encoder": {
+                **tower,
+                "feature_layer": settings.get("vision_feature_layer", -2),
+                "drop_class_token": drops,
+            },
+            "tiling": tiling_of(given, tower["mean"]),
+            "connector": {"type": "mlp", "depth": 2},
+            "backbone": backbone,
+            "tokenizer": {"type": "hf", "path": str(folder.path)},
+            "template": conversation(folder).to_dict(),
+            "context": longest(backbone["architecture"]),
+        }
+
+    def table(self, config: ModelConfig, folder: Folder | None = None) -> Table:
+        """Published folders, and what `transformers` keeps in memory or writes since its version 5."""
+        memory = {
+            "model.language_model.": "backbone.model.model.",
+            "lm_head.": "backbone.model.lm_head.",
+            "vision_tower.": "encoder.model.",
+            "model.vision_tower.vision_model.": "encoder.model.",
+            "model.vision_tower.": "encoder.model.",
+            **{f"model.{theirs}": ours for theirs, ours in PREFIXES.items() if theirs.startswith("multi_modal")},
+        }
+        return Table(prefixes({**PREFIXES, **memory}), (*LANGUAGE_LEFT, *UNREAD))
+
+    def obstacles(self, config: ModelConfig) -> list[str]:
+        found = tower_obstacles(config) + language_obstacles(config)
+        if (connector := config.connector).type_name != "mlp" or getattr(connector, "depth", 0) != 2:
+            found.append(f"connector '{connector.type_name}': it is an MLP of two layers there ('mlp')")
+        if config.assembly.type_name != "tiles":
+            found.append(f"assembly '{config.assembly.type_name}': the features of a tile stand one by one ('tiles')")
+        mean = getattr(config.encoder.resolved(), "mean", None)
+        return found if found else pixel_obstacles(config, mean)  # pyright: ignore[reportArgumentType]
+
+    def stock(self, model: Model) -> Stock:
+        config, encoder = model.config, model.config.encoder.resolved()
+        assert isinstance(encoder, HFVision.Config)
+        text, _ = language_settings(model)
+        kind = encoder.settings["model_type"]
+        strategy = "default" if encoder.drop_class_token and EXTRA_TOKENS[kind] else "full"
+        image = model.tokenizer.with_specials((IMAGE,)).id_of(IMAGE)
+        settings = {
+            "architectures": ["LlavaForConditionalGeneration"],
+            "model_type": "llava",
+            "dtype": "float32",
+            "text_config": text,
+            "vision_config": {**encoder.settings, "vision_use_head": False},
+            "image_token_index": image,
+            "image_seq_length": encoder.tokens,
+            "vision_feature_layer": -1 if encoder.feature_layer is None else encoder.feature_layer,
+            "vision_feature_select_strategy": strategy,
+            "projector_hidden_act": "gelu",
+            "multimodal_projector_bias": True,
+            "tie_word_embeddings": text.get("tie_word_embeddings", False),
+        }
+        processor = {
+            "processor_class": "LlavaProcessor",
+            "patch_size": encoder.settings["patch_size"],
+            "num_additional_image_tokens": EXTRA_TOKENS[kind],
+            "vision_feature_select_strategy": strategy,
+            "image_token": IMAGE,
+        }
+        assert encoder.mean is not None
+        assert encoder.std is not None
+        files = tokenizer_files(model.tokenizer, config.template, config.context, IMAGE)
+        pixels = processor_of(config, encoder.mean, encoder.std)
+        files["chat_template.json"] = {"chat_template": files["tokenizer_config.json"]["chat_template"]}
+        files |= {"preprocessor_config.json": {**pixels, **processor}, "processor_config.json": processor}
+        return Stock(settings, files, (IMAGE,))
+
+
+def conversation(folder: Folder, default_system: str = "") -> ChatTemplate:
+    """`USER: <image>` and a line end, the question, ` ASSISTANT:`, the answer, the token that ends texts."""
+    settings = folder.json("tokenizer_config.json")
+    end = token_of(settings, "eos_token") or "</s>"
+    return ChatTemplate(
+        document=Turn(end=end),
+        system=Turn(after=" "),
+        user=Turn(prefix="USER: ", after=" "),
+        assistant=Turn(prefix="ASSISTANT:", end=end),
+        image=IMAGE, begin=token_of(settings, "bos_token"), default_system=default_system, after_image="\n",
+    )  # fmt: skip
+
+
+def _check(settings: dict[str, Any], where: str) -> None:
+    wanted = {"projector_hidden_act": "gelu", "multimodal_projector_bias": True}
+    for key, value in wanted.items():
+        if settings.get(key, value) != value:
+            raise ConfigError(f"{where}: {key} is {settings[key]!r}, our connector 'mlp' has {value!r}")
+    if not isinstance(settings.get("vision_feature_layer", -2), int):
+        raise ConfigError(f"{where}: vision_feature_layer names several layers; one is read here")
+    if (kind := settings["vision_config"].get("model_type")) not in EXTRA_TOKENS:
+        raise ConfigError(f"{where}: vision_config.model_type '{kind}' is none of {', '.join(EXTRA_TOKENS)}")
+
+
+@family
+def llava_hf() -> Family:
+    """LLaVA-1.5 in the layout of transformers."""
+    return Llava()

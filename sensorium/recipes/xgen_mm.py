@@ -1,0 +1,102 @@
+"""xGen-MM (BLIP-3, 2408.08872): any resolution, a perceiver resampler, interleaved data, one loss, staged training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sensorium.recipe import Recipe, recipe
+from sensorium.recipes.mini import align_connector, instruct, miniature, see
+from sensorium.recipes.published import PHI_3_MINI, phi_3, siglip_so400m_384, slot, tokenizer
+
+BLACK = (0, 0, 0)
+RELEASED = {
+    "type": "grid", "canvases": [(2, 1), (1, 2), (2, 2), (1, 3), (3, 1)], "thumbnail": "stretch",
+    "always_thumbnail": True, "fill": BLACK,
+}  # fmt: skip
+"""The canvases of the released code, (rows, columns) of tiles, beside a squashed picture of the whole."""
+TRAINED = ["connector", "assembly", "backbone", "head"]
+"""The encoder is frozen in every stage (section 3.1)."""
+
+PAIRS = {
+    "kale": ("captions", 25.0), "datacomp-1b": ("captions", 10.0), "blip3-ocr-200m": ("captions", 5.0),
+    "blip3-grounding-50m": ("captions", 5.0), "cc12m": ("captions", 1.25), "cc3m": ("captions", 1.25),
+    "sbu": ("captions", 1.25), "visual-genome": ("captions", 1.25),
+}  # fmt: skip
+INTERLEAVED = {"mint-1t": ("interleaved", 32.5), "obelics": ("interleaved", 17.5)}
+"""Shares of the samples of the first stage in percent (2408.08872v4, section 4)."""
+
+
+def mixture(shares: dict[str, tuple[str, float]]) -> list[dict[str, Any]]:
+    return [
+        {"source": slot(kind, folder, f"{folder} in the form of {kind}"), "weight": weight}
+        for folder, (kind, weight) in shares.items()
+    ]
+
+
+def tuning(name: str, folder: str, samples: int, **keys: Any) -> dict[str, Any]:
+    """Instruction tuning as in the released script: an epoch in batches of 64, 2,000 steps of warm-up, no decay."""
+    return {
+        "name": name, "data": [{"source": slot("llava", folder, f"{folder} in the form of llava")}],
+        "trainable": TRAINED, "steps": samples // 64, "lr": 2e-5, "warmup": 2000, "weight_decay": 0.0,
+        "rows": 64, "micro_rows": 1, "length": 2048, **keys,
+    }  # fmt: skip
+
+
+@recipe
+def xgen_mm() -> Recipe:
+    """xGen-MM v1.5, 4 B. The rate and batch of pre-training are not published: those here are ours."""
+    pretraining = {
+        "trainable": TRAINED, "lr": 1e-4, "warmup": 2000, "weight_decay": 0.1, "rows": 512, "micro_rows": 1,
+        "length": 2048,
+    }  # fmt: skip
+    tokens = 512 * 2048
+    return Recipe.from_dict({
+        "name": "xgen-mm",
+        "summary": "SigLIP, a perceiver resampler and Phi-3-mini on tiles of any resolution (2408.08872)",
+        "miniature": "xgen-mm-mini",
+        "model": {
+            "encoder": siglip_so400m_384(),
+            "tiling": RELEASED,
+            "connector": {"type": "perceiver", "latents": 128, "depth": 6, "num_heads": 16, "head_dim": 96},
+            "assembly": {"type": "masked-tiles", "view": "strips"},
+            "backbone": PHI_3_MINI,
+            "tokenizer": tokenizer(PHI_3_MINI, "<unk>"),
+            "template": phi_3().to_dict(),
+            "context": 2048,
+            "overflow": "truncate",
+        },
+        "stages": [
+            {
+                "name": "base", "data": mixture(INTERLEAVED | PAIRS), "tiling": "whole",
+                "steps": 100_000_000_000 // tokens, **pretraining,
+            },
+            {
+                "name": "high-resolution",
+                "data": mixture(INTERLEAVED | PAIRS | {
+                    "kale": ("captions", 10.0), "datacomp-1b": ("captions", 2.5), "blip3-ocr-200m": ("captions", 10.0),
+                    "idl": ("captions", 10.0), "blip3-grounding-50m": ("captions", 2.5),
+                }),
+                "steps": 30_000_000_000 // tokens, **pretraining,
+            },
+            tuning("single-image", "xgen-mm-single-image-sft", 3_000_000),
+            tuning("multi-image", "xgen-mm-interleaved-sft", 2_000_000),
+        ],
+    })  # fmt: skip
+
+
+@recipe
+def xgen_mm_mini() -> Recipe:
+    """xGen-MM's parts and stages on FactorWorld at 128 pixels, after a stage that stands for SigLIP."""
+    large = {"size": (128, 128)}
+    whole = align_connector(steps=200, **large)
+    stages = (
+        see(**large),
+        whole.model_copy(update={"name": "base"}),
+        instruct(**large),
+    )
+    changes = (
+        "tiling={type: grid, thumbnail: stretch}",
+        "connector={type: perceiver, latents: 16, depth: 2, num_heads: 4, head_dim: 24}",
+        "assembly=masked-tiles",
+    )
+    return miniature("xgen-mm-mini", "xGen-MM's structure on FactorWorld", *changes, stages=stages, size=128)
