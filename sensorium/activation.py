@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Literal["gelu", "squared-relu"]
+Activation = Literal["gelu", "gelu-tanh", "quick-gelu", "squared-relu"]
+"""GELU; its approximation by tanh, as SigLIP has it; x sigmoid(1.702 x), as OpenAI's CLIP; Flamingo's."""
 
 
 class SquaredReLU(nn.Module):
@@ -17,5 +19,14 @@ class SquaredReLU(nn.Module):
         return F.relu(x).square()
 
 
+class QuickGELU(nn.Module):
+    """x sigmoid(1.702 x) (Gaussian error linear units, arXiv 1606.08415, section 2)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
 def activation(name: Activation) -> nn.Module:
-    return SquaredReLU() if name == "squared-relu" else nn.GELU()
+    if name == "quick-gelu":
+        return QuickGELU()
+    return SquaredReLU() if name == "squared-relu" else nn.GELU("tanh" if name == "gelu-tanh" else "none")

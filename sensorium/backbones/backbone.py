@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorium.config import Part, PartConfig
+from sensorium.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class Backbone(nn.Module, Part, family="backbone", package="sensorium.backbones"
     def tapping(self, layer: int | None) -> Iterator[list[Tensor]]:
         """Within it, what leaves layer number `layer` (from 0) is appended to the list, `[rows, tokens, dim]` each time
         the model runs on this thread; with None, nothing is."""
+        if layer is not None and layer >= len(self.layers):
+            raise ConfigError(f"head: layer is {layer} and the backbone has the layers 0 to {len(self.layers) - 1}")
         heard: list[Tensor] = []
         thread = get_ident()
 

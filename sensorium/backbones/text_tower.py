@@ -8,9 +8,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from sensorium.activation import Activation
 from sensorium.backbones.backbone import Attention, Backbone
 from sensorium.backbones.decoder import attend
-from sensorium.encoders.block import Activation, Block
+from sensorium.encoders.block import Block
 
 Cache = list[tuple[Tensor, Tensor] | None]
 

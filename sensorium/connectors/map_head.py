@@ -7,8 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from sensorium.activation import Activation, activation
 from sensorium.connectors.connector import Connector, OneToken
-from sensorium.encoders.block import Activation, activate
 from sensorium.errors import ConfigError
 
 
@@ -33,10 +33,11 @@ class MAPHead(Connector, name="map-head"):
         self.attention = nn.MultiheadAttention(in_dim, config.num_heads, batch_first=True)
         self.norm = nn.LayerNorm(in_dim, config.norm_eps)
         self.up, self.down = nn.Linear(in_dim, inner), nn.Linear(inner, in_dim)
+        self.activation = activation(config.activation)
         self.projection = nn.Linear(in_dim, out_dim) if in_dim != out_dim else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
         probe = self.probe.expand(len(features), -1, -1)
         pooled = self.attention(probe, features, features, need_weights=False)[0]
-        pooled = pooled + self.down(activate(self.up(self.norm(pooled)), self.config.activation))
+        pooled = pooled + self.down(self.activation(self.up(self.norm(pooled))))
         return self.projection(pooled)

@@ -5,25 +5,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Literal["gelu", "gelu-tanh", "quick-gelu"]
-"""GELU; its tanh approximation (SigLIP's); x * sigmoid(1.702 x) (that of OpenAI's CLIP weights)."""
+from sensorium.activation import Activation
+from sensorium.activation import activation as make_activation
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys and values `[n, heads, tokens, head_dim]` to what was attended to, in the shape of the queries."""
-
-
-def activate(x: Tensor, activation: Activation) -> Tensor:
-    """The activation of every element."""
-    if activation == "quick-gelu":
-        return x * torch.sigmoid(1.702 * x)
-    return F.gelu(x, approximate="tanh" if activation == "gelu-tanh" else "none")
 
 
 class Block(nn.Module):
@@ -31,7 +21,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, num_heads: int, inner: int, norm_eps: float, activation: Activation) -> None:
         super().__init__()
-        self.num_heads, self.activation = num_heads, partial(activate, activation=activation)
+        self.num_heads, self.activation = num_heads, make_activation(activation)
         self.attention_norm = nn.LayerNorm(width, norm_eps)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)

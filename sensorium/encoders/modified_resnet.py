@@ -9,10 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.encoders.encoder import Encoder, Normalise, rounded_up
+from sensorium.interop.clip import MEAN, STD
 
 STRIDE, EXPANSION = 32, 4
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Of pixels in [0, 1]: CLIP's, for ResNets and ViTs alike."""
 
 
 class ModifiedResNet(Encoder, name="modified-resnet"):

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sensorium.encoders.block import Activation, Block, small_branches
+from sensorium.activation import Activation
+from sensorium.encoders.block import Block, small_branches
 from sensorium.encoders.encoder import Encoder, Normalise, rounded_up
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,7 @@ class CrossAttention(Fusion, name="cross-attention"):
 
     class Config(Fusion.Config):
         every: int = Field(default=1, ge=1, description="a block before every n-th layer of the backbone: n, 2n, ...")
+        first: int = Field(default=0, ge=0, description="layers before the first of those, which read text alone")
         num_heads: int = Field(default=8, ge=1)
         head_dim: int = Field(default=64, ge=1)
         ff_ratio: int = Field(default=4, ge=1, description="inner width of the feed-forward by the backbone's width")
@@ -48,6 +49,10 @@ class CrossAttention(Fusion, name="cross-attention"):
         )
         media_width: int | None = Field(default=None, ge=1, description="width of features, by default the encoder's")
 
+        def miniature(self) -> Self:
+            """For a backbone of two layers."""
+            return self.model_copy(update={"every": 1, "first": min(self.first, 1)})
+
         def media_dim(self, backbone: int, encoder: int) -> int:
             return self.media_width or encoder
 
@@ -60,10 +65,13 @@ class CrossAttention(Fusion, name="cross-attention"):
     config: Config
 
     def attach(self, backbone: Backbone) -> None:
-        every, layers = self.config.every, backbone.layers
-        if every > len(layers):
-            raise ConfigError(f"fusion 'cross-attention': every is {every} and the backbone has {len(layers)} layers")
-        chosen = range(every - 1, len(layers), every)
+        first, every, layers = self.config.first, self.config.every, backbone.layers
+        if first + every > len(layers):
+            raise ConfigError(
+                f"fusion 'cross-attention': first is {first}, every is {every} and the backbone has {len(layers)} "
+                "layers"
+            )
+        chosen = range(first + every - 1, len(layers), every)
         self.blocks = nn.ModuleList(GatedBlock(self.config, self.dim, self.media_dim) for _ in chosen)
         for block, layer in zip(self.blocks, chosen, strict=True):
             layers[layer].register_forward_pre_hook(partial(self._enter, block))

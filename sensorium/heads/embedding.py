@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +51,10 @@ class EmbeddingHead(Head, name="embedding"):
             default=100.0, ge=1, description="it is brought back to 1 .. max_scale after each step; SigLIP: null"
         )
         logit_bias: float | None = Field(default=None, description="its first value; SigLIP: -10; CLIP has none")
+
+        def miniature(self) -> Self:
+            """For a backbone of few layers."""
+            return self.model_copy(update={"layer": None if self.layer is None else 0})
 
     config: Config
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 from pydantic import Field
 from torch import Tensor
 
@@ -19,6 +21,9 @@ class TokenAndEmbedding(Head, name="token-and-embedding"):
     class Config(Head.Config):
         token: TokenHead.Config = TokenHead.Config()
         embedding: EmbeddingHead.Config = Field(default=EmbeddingHead.Config(), description="what is embedded, and how")
+
+        def miniature(self) -> Self:
+            return self.model_copy(update={"embedding": self.embedding.miniature()})
 
     def __init__(self, config: Config, weight: Tensor, bias: Tensor | None, media_dim: int) -> None:
         super().__init__()

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sensorium.recipe import Recipe, recipe
-
-HINT = "give tar shards of pictures with captions (key.jpg and key.txt) in this folder of data=FOLDER"
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+from sensorium.recipes.published import CLIP_MEAN, CLIP_STD, slot
 
 
-def slot(folder: str) -> dict[str, Any]:
-    """Pictures with captions, in the form of webdataset, in a folder that the user names."""
-    return {"type": "tar", "folder": folder, "hint": HINT, "style": "caption", "caption": "{caption}"}
+def pairs(folder: str) -> dict[str, Any]:
+    """Pictures with captions in a folder that the user brings."""
+    return slot("tar", folder, "tar shards of pictures with captions", style="caption")
 
 
 def world(**changes: Any) -> dict[str, Any]:
@@ -74,14 +72,14 @@ def clip() -> Recipe:
                     "activation": "quick-gelu",
                 },
                 "head": "embedding",
-                "tokenizer": {"type": "bpe", "vocab_size": 49408, "corpus": [slot("pairs")], "samples": 200_000},
+                "tokenizer": {"type": "bpe", "vocab_size": 49408, "corpus": [pairs("pairs")], "samples": 200_000},
                 "context": 77,
                 "overflow": "truncate",
             },
             "stages": [
                 {
                     "name": "contrast",
-                    "data": [{"source": slot("pairs")}],
+                    "data": [{"source": pairs("pairs")}],
                     "objective": "contrastive",
                     "steps": 390_000,
                     "lr": 5e-4,
@@ -93,8 +91,9 @@ def clip() -> Recipe:
                     "micro_rows": 8,
                 }
             ],
-            "evaluation": [{"type": "retrieval", "sets": {"pairs": slot("held-out")}}],
+            "evaluation": [{"type": "retrieval", "sets": {"pairs": pairs("held-out")}}],
             "save_every": 1000,
+            "miniature": "clip-mini",
         }
     )
 
@@ -129,7 +128,7 @@ def siglip() -> Recipe:
                     "norm_eps": 1e-6,
                 },
                 "head": {"type": "embedding", "bias": True, "scale": 10, "max_scale": None, "logit_bias": -10},
-                "tokenizer": {"type": "bpe", "vocab_size": 32000, "corpus": [slot("pairs")], "samples": 200_000},
+                "tokenizer": {"type": "bpe", "vocab_size": 32000, "corpus": [pairs("pairs")], "samples": 200_000},
                 "template": {"document": {"end": "<|end|>", "length": 64}},
                 "context": 64,
                 "overflow": "truncate",
@@ -137,7 +136,7 @@ def siglip() -> Recipe:
             "stages": [
                 {
                     "name": "contrast",
-                    "data": [{"source": slot("pairs")}],
+                    "data": [{"source": pairs("pairs")}],
                     "objective": "sigmoid-contrastive",
                     "steps": 275_000,
                     "lr": 1e-3,
@@ -149,18 +148,19 @@ def siglip() -> Recipe:
                     "micro_rows": 8,
                 }
             ],
-            "evaluation": [{"type": "retrieval", "sets": {"pairs": slot("held-out")}}],
+            "evaluation": [{"type": "retrieval", "sets": {"pairs": pairs("held-out")}}],
             "save_every": 1000,
+            "miniature": "siglip-mini",
         }
     )
 
 
 def mini(name: str, summary: str, model: dict[str, Any], objective: Any) -> Recipe:
     """Two small towers on FactorWorld. The stem is convolutional, for patches learn too slowly from nothing."""
-    stage = {"name": "contrast", "data": [{"source": world()}], "objective": objective, "steps": 1000, "lr": 1e-3,
+    stage = {"name": "contrast", "data": [{"source": world()}], "objective": objective, "steps": 600, "lr": 1e-3,
              "betas": [0.9, 0.98], "length": 512, "rows": 4}  # fmt: skip
     shared = {
-        "encoder": {"type": "vit", "width": 128, "depth": 2, "num_heads": 4},
+        "encoder": {"type": "vit", "width": 96, "depth": 2, "num_heads": 4},
         "backbone": {"type": "text-tower", "width": 128, "depth": 2, "num_heads": 4},
         "tokenizer": {"type": "bpe", "corpus": [world()]},
         "context": 64,
