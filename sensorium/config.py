@@ -289,7 +289,7 @@ def find_part(family: str, name: object) -> type[PartConfig]:
     known = part_names(family)
     if name not in known:
         what = f"unknown {family} '{name}'" if name else f"the {family} has no 'type'"
-        raise ConfigError(f"{what}: {nearest(name, known)}")
+        raise ConfigError(f"{what}: {nearest(name or '', known)}")
     return _FAMILIES[family][str(name)]
 
 

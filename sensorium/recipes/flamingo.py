@@ -46,6 +46,7 @@ def flamingo() -> Recipe:
     return Recipe.from_dict(
         {
             "name": "flamingo",
+            "miniature": "flamingo-mini",
             "summary": "Flamingo-3B: a frozen language model attends to the last picture through scalar gates",
             "model": {
                 "encoder": CLIP_L,
@@ -75,7 +76,12 @@ def flamingo() -> Recipe:
                     "num_kv_heads": 16,
                     "mlp_width": 5504,
                 },
-                "tokenizer": {"type": "hf", "path": "huggyllama/llama-7b", "specials": [CHUNK, "<image>"]},
+                "tokenizer": {
+                    "type": "hf",
+                    "path": "huggyllama/llama-7b",
+                    "vocab_size": 32002,
+                    "specials": [CHUNK, "<image>"],
+                },
                 "template": chunks(begin="<s>"),
                 "context": 256,
                 "overflow": "truncate",
@@ -115,6 +121,7 @@ def openflamingo() -> Recipe:
     return Recipe.from_dict(
         {
             "name": "openflamingo",
+            "miniature": "openflamingo-mini",
             "summary": "OpenFlamingo-4B: CLIP ViT-L/14 and RedPajama-INCITE-3B, joined on MMC4 and LAION",
             "model": {
                 "encoder": CLIP_L,

@@ -94,6 +94,7 @@ def infimm_hd() -> Recipe:
     return Recipe.from_dict(
         {
             "name": "infimm-hd",
+            "miniature": "infimm-hd-mini",
             "summary": "InfiMM-HD: Vicuna-13B attends to raw features of tiles of 448 pixels through vector gates",
             "model": {
                 "encoder": EVA,

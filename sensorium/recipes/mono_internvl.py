@@ -67,6 +67,7 @@ def mono_internvl() -> Recipe:
     return Recipe.from_dict(
         {
             "name": "mono-internvl",
+            "miniature": "mono-internvl-mini",
             "summary": "Mono-InternVL-2B: patches enter InternLM2-1.8B, whose layers have feed-forwards for them",
             "model": {
                 "encoder": PATCHES,

@@ -22,6 +22,9 @@ class HFTokenizer(Tokenizer, name="hf"):
 
     class Config(Tokenizer.Config):
         path: str = Field(description="a folder with tokenizer.json, a GGUF file, or package:NAME with either")
+        vocab_size: int | None = Field(
+            default=None, ge=1, description="tokens that it has, for checks where its folder is not at hand"
+        )
         pad_token: str = Field(default="", description="stands where a picture or nothing stands; chosen if empty")
 
         @classmethod
