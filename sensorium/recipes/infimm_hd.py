@@ -73,8 +73,8 @@ def infimm_hd() -> Recipe:
     """InfiMM-HD, 18 billion parameters, in its four stages: pairs and pages, tasks at 448 pixels, tasks at any
     resolution, instructions.
 
-    The first stage of the paper sees pictures at 224 pixels; here all see tiles of 448. Rows are packed, so a step has
-    as many tokens as the paper's batches have at most.
+    The first stage of the paper sees pictures at 224 pixels; here all see tiles of 448. Rows are packed, and how
+    many make a step is ours to choose: the paper counts samples, which are padded.
     """
     web = shares(
         (0.5, captions("laion-coyo", "140 million pairs of LAION-2B, COYO and LAION-COCO, filtered")),
