@@ -103,7 +103,7 @@ def llava_next() -> Recipe:
 @recipe
 def llava_next_mini() -> Recipe:
     """LLaVA-NeXT's parts and stages on FactorWorld at 128 pixels, after a stage that stands for CLIP."""
-    large = {"size": (128, 128)}
+    large: dict[str, Any] = {"size": (128, 128)}
     align = align_connector(**large).model_copy(update={"trainable": ("connector", "assembly")})
     tune = instruct(**large)
     tune = tune.model_copy(update={"trainable": (*tune.trainable, "assembly")})

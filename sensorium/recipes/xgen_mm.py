@@ -87,7 +87,7 @@ def xgen_mm() -> Recipe:
 @recipe
 def xgen_mm_mini() -> Recipe:
     """xGen-MM's parts and stages on FactorWorld at 128 pixels, after a stage that stands for SigLIP."""
-    large = {"size": (128, 128)}
+    large: dict[str, Any] = {"size": (128, 128)}
     whole = align_connector(steps=200, **large)
     stages = (
         see(**large),
