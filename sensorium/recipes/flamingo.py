@@ -13,7 +13,7 @@ from sensorium.fusion.cross_attention import CrossAttention
 from sensorium.model import ModelConfig
 from sensorium.recipe import Recipe, Share, Stage, recipe
 from sensorium.recipes.demo import CORPUS, align, instruct, world
-from sensorium.recipes.slots import CLIP_L, MEAN_COLOUR, captions, mmc4, pages, shares, videos
+from sensorium.recipes.published import LLAVA_GREY, clip_l_224, shares, slot
 from sensorium.template import ChatTemplate, Turn
 from sensorium.tokenizers.bpe import BPE
 
@@ -37,10 +37,10 @@ def flamingo() -> Recipe:
     decoder of Chinchilla-1.4B's width, depth and heads for that. Pages have at most five pictures there.
     """
     mixture = shares(
-        (1.0, pages("m3w", "43 million web pages (M3W)")),
-        (0.2, captions("align", "1.8 billion pictures with alt-texts (ALIGN)")),
-        (0.2, captions("ltip", "312 million pictures with longer texts (LTIP)")),
-        (0.03, videos("vtp", "27 million short videos with texts (VTP)")),
+        (1.0, slot("interleaved", "m3w", "43 million web pages (M3W)")),
+        (0.2, slot("captions", "align", "1.8 billion pictures with alt-texts (ALIGN)")),
+        (0.2, slot("captions", "ltip", "312 million pictures with longer texts (LTIP)")),
+        (0.03, slot("messages", "vtp", "27 million short videos with texts (VTP)")),
         by="loss_weight",
     )
     return Recipe.from_dict(
@@ -49,8 +49,8 @@ def flamingo() -> Recipe:
             "miniature": "flamingo-mini",
             "summary": "Flamingo-3B: a frozen language model attends to the last picture through scalar gates",
             "model": {
-                "encoder": CLIP_L,
-                "tiling": {"type": "whole", "fit": "pad", "fill": MEAN_COLOUR},
+                "encoder": clip_l_224(feature_layer=None),
+                "tiling": {"type": "whole", "fit": "pad", "fill": LLAVA_GREY},
                 "connector": {
                     "type": "perceiver",
                     "latents": 64,
@@ -114,8 +114,8 @@ def openflamingo() -> Recipe:
     MMC4 sets the length, 60 million pages of 256 tokens in all; each step has as many rows of LAION beside it.
     """
     mixture = shares(
-        (1.0, {"type": "after-pictures", "source": mmc4("mmc4", "Multimodal C4")}),
-        (0.2, captions("laion-2b", "pairs of LAION-2B")),
+        (1.0, {"type": "after-pictures", "source": slot("mmc4", "mmc4", "Multimodal C4")}),
+        (0.2, slot("captions", "laion-2b", "pairs of LAION-2B")),
         by="loss_weight",
     )
     return Recipe.from_dict(
@@ -124,8 +124,8 @@ def openflamingo() -> Recipe:
             "miniature": "openflamingo-mini",
             "summary": "OpenFlamingo-4B: CLIP ViT-L/14 and RedPajama-INCITE-3B, joined on MMC4 and LAION",
             "model": {
-                "encoder": CLIP_L,
-                "tiling": {"type": "whole", "fit": "pad", "fill": MEAN_COLOUR},
+                "encoder": clip_l_224(feature_layer=None),
+                "tiling": {"type": "whole", "fit": "pad", "fill": LLAVA_GREY},
                 "connector": {"type": "perceiver", "latents": 64, "depth": 6, "projection": False},
                 "fusion": {"type": "cross-attention", "every": 2, "only_pictured": False},
                 "backbone": {"type": "hf", "architecture": REDPAJAMA},

@@ -14,7 +14,7 @@ from sensorium.model import ModelConfig
 from sensorium.recipe import Recipe, Stage, recipe
 from sensorium.recipes.demo import CORPUS, align, instruct, world
 from sensorium.recipes.flamingo import EYES, READER, read
-from sensorium.recipes.slots import CLIP_MEAN, CLIP_STD, MEAN_COLOUR, captions, chats, mmc4, pages, shares
+from sensorium.recipes.published import CLIP_MEAN, CLIP_STD, LLAVA_GREY, shares, slot
 from sensorium.template import ChatTemplate, Turn
 from sensorium.tokenizers.bpe import BPE
 
@@ -77,20 +77,20 @@ def infimm_hd() -> Recipe:
     many make a step is ours to choose: the paper counts samples, which are padded.
     """
     web = shares(
-        (0.5, captions("laion-coyo", "140 million pairs of LAION-2B, COYO and LAION-COCO, filtered")),
-        (0.25, mmc4("mmc4", "half of Multimodal C4")),
-        (0.25, pages("obelics", "half of OBELICS")),
+        (0.5, slot("captions", "laion-coyo", "140 million pairs of LAION-2B, COYO and LAION-COCO, filtered")),
+        (0.25, slot("mmc4", "mmc4", "half of Multimodal C4")),
+        (0.25, slot("interleaved", "obelics", "half of OBELICS")),
     )
-    tasks = shares(*((size, chats(name, f"{size},000 samples of {name}")) for name, size in TASKS.items()))
+    tasks = shares(*((size, slot("llava", name, f"{size},000 samples of {name}")) for name, size in TASKS.items()))
     instructions = shares(
-        (665, chats("llava-665k", "LLaVA-1.5's instructions")),
-        (16, chats("llavar", "LLaVAR")),
-        (34, chats("textvqa", "TextVQA")),
-        (12, chats("scienceqa", "ScienceQA")),
+        (665, slot("llava", "llava-665k", "LLaVA-1.5's instructions")),
+        (16, slot("llava", "llavar", "LLaVAR")),
+        (34, slot("llava", "textvqa", "TextVQA")),
+        (12, slot("llava", "scienceqa", "ScienceQA")),
     )
     common = {"length": 1024, "weight_decay": 0.1, "micro_rows": 1}
     tuned = {**common, "warmup": 400, "steps": 8_000, "lr": 1e-5, "final_lr": 0.1, "betas": [0.9, 0.999]}
-    whole = {"type": "whole", "fit": "pad", "fill": MEAN_COLOUR}
+    whole = {"type": "whole", "fit": "pad", "fill": LLAVA_GREY}
     return Recipe.from_dict(
         {
             "name": "infimm-hd",
@@ -98,7 +98,7 @@ def infimm_hd() -> Recipe:
             "summary": "InfiMM-HD: Vicuna-13B attends to raw features of tiles of 448 pixels through vector gates",
             "model": {
                 "encoder": EVA,
-                "tiling": {"type": "grid", "max_rows": 3, "max_columns": 3, "max_cells": 9, "fill": MEAN_COLOUR},
+                "tiling": {"type": "grid", "max_rows": 3, "max_columns": 3, "max_cells": 9, "fill": LLAVA_GREY},
                 "connector": "identity",
                 "assembly": "sinusoidal",
                 "fusion": {

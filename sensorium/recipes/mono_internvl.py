@@ -13,7 +13,7 @@ from sensorium.model import ModelConfig
 from sensorium.recipe import Recipe, recipe
 from sensorium.recipes.demo import CORPUS, align, instruct, world
 from sensorium.recipes.flamingo import read
-from sensorium.recipes.slots import IMAGENET_MEAN, IMAGENET_STD, captions, chats, shares
+from sensorium.recipes.published import IMAGENET_MEAN, IMAGENET_STD, shares, slot
 from sensorium.template import ChatTemplate
 from sensorium.tokenizers.bpe import BPE
 
@@ -54,10 +54,10 @@ def mono_internvl() -> Recipe:
     The third stage of the paper trains the language model's attention and not its feed-forward; here both. With
     `model.fusion.modules=[mlp,self_attn.q_proj,self_attn.k_proj,self_attn.v_proj,self_attn.o_proj]` it is version 1.5.
     """
-    concepts = shares((1.0, captions("mono-concepts", "922 million noisy pairs")))
-    semantics = shares((1.0, captions("mono-semantics", "258 million pictures with synthetic captions")))
-    tasks = shares((1.0, chats("mono-tasks", "143 million samples of captions, detection and reading")))
-    instructions = shares((1.0, chats("mono-instructions", "7 million instructions")))
+    concepts = shares((1.0, slot("captions", "mono-concepts", "922 million noisy pairs")))
+    semantics = shares((1.0, slot("captions", "mono-semantics", "258 million pictures with synthetic captions")))
+    tasks = shares((1.0, slot("llava", "mono-tasks", "143 million samples of captions, detection and reading")))
+    instructions = shares((1.0, slot("llava", "mono-instructions", "7 million instructions")))
     common = {"length": 4096, "micro_rows": 1, "weight_decay": 0.01, "warmup": 100, "lr": 2e-4}
     seeing = {**common, "trainable": ["encoder", "connector", "fusion"], "rows": 256}
     thinking = {**common, "trainable": ["encoder", "connector", "fusion", "backbone", "head"]}

@@ -12,6 +12,7 @@ from sensorium.template import ChatTemplate, Turn
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LLAVA_GREY = (122, 116, 104)
 """CLIP's mean colour, with which LLaVA-1.5 pads pictures to squares."""
 
@@ -114,3 +115,8 @@ def phi_3(**changes: Any) -> ChatTemplate:
 def slot(kind: str, folder: str, what: str, **keys: Any) -> dict[str, Any]:
     """A source whose folder the user brings: `folder` below the recipe's `data`, holding `what`."""
     return {"type": kind, "folder": folder, "hint": f"put {what} there, as docs/data.md#{kind} describes", **keys}
+
+
+def shares(*slots: tuple[float, dict[str, Any]], by: str = "weight") -> list[dict[str, Any]]:
+    """Sources with their weights, or with their `loss_weight`."""
+    return [{"source": source, by: weight} for weight, source in slots]
