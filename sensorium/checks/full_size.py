@@ -13,6 +13,7 @@ from sensorium.data.tiling import Cut
 from sensorium.layout import MediaRule
 from sensorium.model import PARTS, Model, ModelConfig
 from sensorium.recipe import Recipe, Stage
+from sensorium.tokenizers.bpe import BPE
 from sensorium.tokenizers.hf import HFTokenizer
 from sensorium.training.optimisation import set_trainable
 
@@ -48,7 +49,7 @@ def on_meta(config: ModelConfig) -> Model:
     """The model without memory for its weights, and without the files that its tokenizer lies in."""
     config = config.model_copy(update={name: getattr(config, name).resolved() for name in PARTS})
     size = config.backbone.vocab_size
-    if size is None and isinstance(config.tokenizer, HFTokenizer.Config):
+    if size is None and isinstance(config.tokenizer, BPE.Config | HFTokenizer.Config):
         size = config.tokenizer.vocab_size
     tokenizer = config.make_tokenizer() if size is None else Vocabulary(size)
     with torch.device("meta"):
