@@ -235,7 +235,7 @@ def test_the_suite_reports_both_accuracies_and_prose() -> None:
     ).build()
     model = toy_model().eval()
     report = suite.run(model)
-    assert set(report.metrics) == {"accuracy", "accuracy/likelihood", "chance"}
+    assert set(report.metrics) == {"accuracy", "accuracy/likelihood", "accuracy/likelihood-per-token", "chance"}
     assert report.metrics["accuracy"].n == 16
     assert report.metrics["chance"].value == 0.25
     assert [case.expected for case in report.cases] == [f"picture number {i}" for i in (0, 5, 10)]

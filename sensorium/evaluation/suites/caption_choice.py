@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from pydantic import Field
@@ -18,6 +19,7 @@ from sensorium.evaluation.suite import Case, Metric, Report, Suite, proportion
 from sensorium.fusion.inline import Inline
 from sensorium.generation.branches import branch_likelihoods
 from sensorium.generation.engine import generate
+from sensorium.generation.likelihood import likelihoods, replies
 from sensorium.sample import Sample, Text
 
 Progress = Callable[[str, int, int], None]
@@ -36,14 +38,26 @@ class Choice:
         return next((s.text for s in reversed(self.prompt.segments) if isinstance(s, Text)), "")
 
 
+class Likelihood(NamedTuple):
+    """The log-likelihood of a text in nats, and its tokens."""
+
+    total: float
+    tokens: float
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.tokens
+
+
 class CaptionChoice(Suite, name="caption-choice"):
     """The source gives chats; the last answer of each is its picture's caption. The wrong captions are drawn from
     those of the other pictures, all of them different texts, the same ones at every run.
 
     Metrics: `accuracy`, the headline, chooses by what the picture adds: log-likelihood with the picture less that
-    without it, per token (pointwise mutual information). `accuracy/likelihood` chooses by log-likelihood per token
-    alone. `chance` is one in as many as there are options. A model without pictures has nothing to add, so its
-    `accuracy` is chance by construction and `accuracy/likelihood` is what language alone gives it.
+    without it, per token (pointwise mutual information). `accuracy/likelihood` chooses by the log-likelihood of the
+    whole caption alone, `accuracy/likelihood-per-token` by that divided by its tokens. `chance` is one in as many as
+    there are options. A model without pictures has nothing to add, so its `accuracy` is chance by construction and the
+    two others are what language alone gives it.
     """
 
     class Config(Suite.Config):
@@ -59,13 +73,14 @@ class CaptionChoice(Suite, name="caption-choice"):
         asked = choices(self.config.source.build(), self.config.options, self.config.pictures, self.config.seed)
         with torch.inference_mode(), cached_features(model.encoder):
             unseen = self._unseen(model, asked)
-            hits = {"accuracy": 0, "accuracy/likelihood": 0}
+            hits: Counter[str] = Counter()
             for number, choice in enumerate(asked):
                 seen = likelihood(model, choice.prompt.blind() if blind else choice.prompt, choice.captions)
                 base = [unseen[choice.question, caption] for caption in choice.captions]
-                gain = [with_it - without for with_it, without in zip(seen, base, strict=True)]
+                gain = [with_it.mean - without.mean for with_it, without in zip(seen, base, strict=True)]
                 hits["accuracy"] += _best(gain) == choice.right
-                hits["accuracy/likelihood"] += _best(seen) == choice.right
+                hits["accuracy/likelihood"] += _best([one.total for one in seen]) == choice.right
+                hits["accuracy/likelihood-per-token"] += _best([one.mean for one in seen]) == choice.right
                 if progress:
                     progress("captions", number + 1, len(asked))
             cases = self._prose(model, asked, blind)
@@ -73,7 +88,7 @@ class CaptionChoice(Suite, name="caption-choice"):
         chance = 1 / self.config.options
         return Report("caption-choice", metrics | {"chance": Metric(chance, len(asked), (chance, chance))}, cases)
 
-    def _unseen(self, model: Any, asked: Sequence[Choice]) -> dict[tuple[str, str], float]:
+    def _unseen(self, model: Any, asked: Sequence[Choice]) -> dict[tuple[str, str], Likelihood]:
         """The likelihood of every (question, caption) without a picture, each computed once."""
         by_question: dict[str, tuple[Sample, dict[str, None]]] = {}
         for choice in asked:
@@ -99,11 +114,12 @@ class CaptionChoice(Suite, name="caption-choice"):
         ]
 
 
-def likelihood(model: Any, prompt: Sample, captions: Sequence[str]) -> list[float]:
-    """Nats per token of each caption as the reply."""
-    if not isinstance(model.fusion, Inline):
-        return model.rank(prompt, captions)
-    return [total / tokens for total, tokens in branch_likelihoods(model, prompt, captions)]
+def likelihood(model: Any, prompt: Sample, captions: Sequence[str]) -> list[Likelihood]:
+    """How likely each caption is as the reply."""
+    if isinstance(model.fusion, Inline):
+        return [Likelihood(*found) for found in branch_likelihoods(model, prompt, captions)]
+    totals, counts = likelihoods(model, replies(model, prompt, captions))
+    return [Likelihood(*found) for found in zip(totals.tolist(), counts.tolist(), strict=True)]
 
 
 def choices(source: Source, options: int, pictures: int | None, seed: int) -> list[Choice]:
