@@ -1,0 +1,129 @@
+"""The miniatures of published systems side by side: what a picture costs, what is trained, and what is learned.
+
+Run `python benchmarks/families.py --out runs/families [NAME ...]`; by default every miniature. Each is trained into
+OUT/NAME beside its twin, which sees no picture, and both are examined, as `sensorium demo` does it; what is there
+already is not done again. Then a table is printed, in Markdown, of all that is in OUT; with `--json FILE` the same for
+programs. Minutes and time per step are of the runs themselves: nothing else should use the cores. With `--only-table`
+nothing is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import statistics
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is loaded
+
+from rich.console import Console
+
+from sensorium.checks.full_size import on_meta
+from sensorium.config import load_yaml
+from sensorium.data.source import Source
+from sensorium.pages.demo import EVALUATION, run_demo
+from sensorium.recipe import Recipe, find_recipe, recipe_names
+from sensorium.training.optimisation import set_trainable
+
+KINDS = ("existence", "count", "colour", "shape", "size", "relation")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One miniature. Accuracies are of questions about unseen scenes; None where it answers none."""
+
+    name: str
+    features: int
+    """what is read of a picture"""
+    tokens: int
+    """what of that stands in the text"""
+    parameters: int
+    trained: int
+    """parameters that the last stage with steps trains"""
+    milliseconds: float
+    """a step of that stage, the median"""
+    minutes: float
+    """training from nothing, the twin's not counted"""
+    accuracy: float | None
+    ci95: tuple[float, float] | None
+    blind: float | None
+    by_kind: dict[str, float]
+    recall: tuple[float, float] | None
+    """at 1, of captions for pictures and of pictures for captions"""
+
+
+def row(folder: Path) -> Row:
+    recipe = load_yaml(folder / "recipe.yaml", Recipe)
+    metrics = json.loads((folder / EVALUATION).read_text())["metrics"]
+    steps = [line for line in map(json.loads, (folder / "log.jsonl").open()) if "loss" in line]
+    stage = next(stage for stage in reversed(recipe.stages) if stage.steps)
+    model = on_meta(recipe.model)
+    trained = [model.get_parameter(name) for name, on in set_trainable(model, stage).items() if on]
+    laid = model.layout(_first(recipe))
+    value = {name: metric["value"] for name, metric in metrics.items()}
+    directions = ("picture-to-text/recall@1", "text-to-picture/recall@1")
+    return Row(
+        name=recipe.name,
+        features=sum(span.features for span in laid.spans),
+        tokens=sum(span.length for span in laid.spans),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        trained=sum(parameter.numel() for parameter in trained),
+        milliseconds=1000 * statistics.median(line["seconds"] for line in steps if line["stage"] == stage.name),
+        minutes=sum(line["seconds"] for line in steps) / 60,
+        accuracy=value.get("accuracy"),
+        ci95=metrics["accuracy"]["ci95"] if "accuracy" in metrics else None,
+        blind=value.get("blind/accuracy"),
+        by_kind={kind: value[f"accuracy/{kind}"] for kind in KINDS if f"accuracy/{kind}" in value},
+        recall=(value[directions[0]], value[directions[1]]) if directions[0] in value else None,
+    )
+
+
+def _first(recipe: Recipe) -> Any:
+    """A sample of what the recipe is examined on."""
+    suite: Any = recipe.evaluation[0]
+    source: Source.Config = suite.world if hasattr(suite, "world") else next(iter(suite.sets.values()))
+    return source.build()[0]
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown, a line for each row."""
+    head = ("miniature", "features", "in the text", "parameters", "trained", "ms a step", "minutes", *KINDS, "all",
+            "blind", "recall@1")  # fmt: skip
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for one in rows:
+        overall = f"**{one.accuracy:.3f}** ({one.ci95[0]:.3f} to {one.ci95[1]:.3f})" if one.ci95 else ""
+        cells = (
+            f"`{one.name}`", one.features, one.tokens, f"{one.parameters / 1e3:,.0f} k", f"{one.trained / 1e3:,.0f} k",
+            f"{one.milliseconds:.0f}", f"{one.minutes:.1f}",
+            *(f"{one.by_kind[kind]:.2f}" if kind in one.by_kind else "" for kind in KINDS), overall,
+            "" if one.blind is None else f"{one.blind:.3f}",
+            f"{one.recall[0]:.2f} / {one.recall[1]:.2f}" if one.recall else "",
+        )  # fmt: skip
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="recipes; by default every miniature")
+    parser.add_argument("--out", type=Path, default=Path("runs/families"), metavar="FOLDER")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the table for programs")
+    parser.add_argument("--only-table", action="store_true", help="train nothing")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    asked = parser.parse_args()
+    names = asked.names or [name for name in recipe_names() if name.endswith("-mini")]
+    for name in () if asked.only_table else names:
+        print(name, flush=True)
+        run_demo(find_recipe(name), asked.out / name, quiet=asked.quiet, console=Console(file=io.StringIO()))
+    rows = [row(file.parent) for file in sorted(asked.out.glob(f"*/{EVALUATION}"))]
+    print(table(rows))
+    if asked.json:
+        asked.json.write_text(json.dumps([asdict(one) for one in rows], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
