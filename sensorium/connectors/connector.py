@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import ClassVar, NamedTuple
 
@@ -29,12 +28,6 @@ def without_projection(name: str, in_dim: int, out_dim: int) -> None:
             f"connector '{name}': features have width {in_dim}, the fusion takes {out_dim} and nothing projects them; "
             "choose a connector that does, or the fusion cross-attention, which takes any width"
         )
-
-
-def most_square(count: int) -> tuple[int, int]:
-    """Rows and columns of the most square grid of so many cells; 12 are 3 rows of 4."""
-    rows = next(rows for rows in range(math.isqrt(count), 0, -1) if count % rows == 0)
-    return rows, count // rows
 
 
 class Instruction(NamedTuple):

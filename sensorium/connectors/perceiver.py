@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.activation import Activation, activation
-from sensorium.connectors.connector import Connector, Instruction, Located, most_square, without_projection
+from sensorium.connectors.connector import Connector, Instruction, Located, without_projection
 from sensorium.connectors.mlp import feed_forward
 
 
@@ -87,9 +87,9 @@ class Perceiver(Connector, name="perceiver"):
         return frames + times[:count]
 
     def located(self, features: Tensor) -> Located:
-        """Latents have no places of their own: here each is given one, on a grid as square as their number admits, so
-        that it learns to look there."""
-        return Located(self(features).unflatten(1, most_square(self.config.latents)))
+        """Latents have no places; the features that they gather have, and are read as latents are in the end."""
+        places = features[:, -self.grid[0] * self.grid[1] :].unflatten(1, self.grid)
+        return Located(self.projection(self.norm(places)))
 
     def shard_units(self) -> list[nn.Module]:
         return list(self.layers)

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sensorium.connectors.connector import Connector, Located, most_square
+from sensorium.connectors.connector import Connector, Located
 from sensorium.connectors.q_former_layer import Attending, FeedForward, Memory, QFormerLayer
 from sensorium.connectors.q_former_text import READS, WRITES, QFormerText
 from sensorium.errors import ConfigError
@@ -167,8 +167,13 @@ class QFormer(Connector, name="q-former"):
         return Looked(hidden, memory)
 
     def located(self, features: Tensor) -> Located:
-        """Queries on a grid as square as their number admits, as the perceiver's latents are."""
-        return Located(self(features).unflatten(1, most_square(self.config.queries)))
+        """Queries have no places; a cell of the grid is what the mean query makes of that cell alone."""
+        cells = features[:, features.shape[1] - self.grid[0] * self.grid[1] :]
+        seen = self.media_norm(cells).flatten(0, 1)[:, None]
+        hidden = self._opened(self.queries.mean(0).expand(len(seen), 1, -1))
+        for layer in self.layers:
+            hidden, _ = layer(hidden, 1, seen, None, None, None)
+        return Located(self.projection(hidden[:, 0]).unflatten(0, (len(features), *self.grid)))
 
     def shard_units(self) -> list[nn.Module]:
         return list(self.layers)

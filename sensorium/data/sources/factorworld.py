@@ -13,7 +13,7 @@ from sensorium.data.source import Source
 from sensorium.data.worlds import scene as world
 from sensorium.data.worlds.dice import Dice
 from sensorium.data.worlds.documents import document
-from sensorium.data.worlds.language import dense_caption, region_of, short_caption
+from sensorium.data.worlds.language import dense_caption, short_caption
 from sensorium.data.worlds.lettering import extent
 from sensorium.data.worlds.questions import converse
 from sensorium.data.worlds.render import SceneView, boxes
@@ -74,7 +74,6 @@ class FactorWorld(Source, name="factorworld"):
         regions: bool | Literal["objects", "writing"] = Field(
             default=False, description="say of what is in a picture, or of one kind of it, where it is and what it is"
         )
-        places: bool = Field(default=False, description="say of each region of an object also in which part it lies")
         language: Tongue = Field(default="en", description="language of all text outside the picture")
 
         @model_validator(mode="after")
@@ -142,9 +141,6 @@ class FactorWorld(Source, name="factorworld"):
         """The sample with the objects and the writing of its one picture, as far as wanted, as regions."""
         (width, height), wanted = self.config.size, self.config.regions
         said = [self.grammar.phrase(False, (thing.size, thing.colour), thing.shape) for thing in scene.objects]
-        if self.config.places:
-            places = [self.grammar.regions[region_of(thing)] for thing in scene.objects]
-            said = [f"{text} {place}" for text, place in zip(said, places, strict=True)]
         found = list(zip(said, boxes(scene, (width, height)), strict=True)) if wanted != "writing" else []
         if scene.writing is not None and wanted != "objects":
             found.append((scene.writing.text, extent(scene.writing, (width, height))))
