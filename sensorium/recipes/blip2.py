@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sensorium.data.sources.text_only import TextOnly
-from sensorium.recipe import Recipe, Share, Stage, recipe
+from sensorium.recipe import Recipe, Stage, recipe
 from sensorium.recipes import mini
 from sensorium.recipes.demo import world
 from sensorium.recipes.published import OPT_2_7B, eva_g_224, slot, tokenizer
@@ -63,28 +62,18 @@ def blip2() -> Recipe:
     })  # fmt: skip
 
 
-def speak(steps: int) -> Stage:
-    """Stands for a language model: it reads what is in a picture in words, answers, and repeats it."""
-    read = {"style": "chat", "described": True, "late": 0.5}
-    alone = world(**read, objects=(1, 1), questions=("existence", "relation"), turns=4)
-    relations = world(**read, objects=(2, 3), questions=("count", "relation", "existence"), turns=5)
-    shares = ((world(**read), 6), (alone, 3), (relations, 6), (world(style="short"), 1))
-    data = tuple(Share(source=TextOnly.Config(source=source), weight=weight) for source, weight in shares)
-    parts = ("backbone", "head")
-    return mini.instruct(steps).model_copy(update={"name": "speak", "data": data, "trainable": parts})
-
-
 @recipe
 def blip2_mini() -> Recipe:
-    """BLIP-2's two stages on FactorWorld, after stages that stand for an encoder and a language model."""
+    """BLIP-2's two stages on FactorWorld, after stages that stand for an encoder and a language model. That has looked
+    through the Q-Former before it rests: one that has only read learns too little of features in minutes."""
     represent = Stage.from_dict({
         "name": "represent", "data": [{"source": world(style="short").to_dict()}], "trainable": ["connector"],
-        "objective": {"type": "blip2-stage-1", "same_texts": True}, "steps": 350, "lr": 1e-3, "warmup": 20,
+        "objective": {"type": "blip2-stage-1", "same_texts": True}, "steps": 250, "lr": 1e-3, "warmup": 20,
         "betas": (0.9, 0.98), "rows": 2,
     })  # fmt: skip
     asked = mini.instruct(900)
     generate = Stage.from_dict({**asked.to_dict(), "name": "generate", "trainable": ["connector"], "muon_lr": None,
                                 "edits": [WITHOUT_TEXT]})  # fmt: skip
-    q_former = "connector={type: q-former, queries: 12, width: 96, depth: 2, cross_every: 1, text: true, joint_dim: 96}"
-    stages = (mini.see(400), speak(1400), represent, generate)
+    q_former = "connector={type: q-former, queries: 16, width: 96, depth: 2, cross_every: 1, text: true, joint_dim: 96}"
+    stages = (mini.see(1500), mini.instruct(2400).model_copy(update={"name": "speak"}), represent, generate)
     return mini.miniature("blip2-mini", "BLIP-2's structure on FactorWorld", q_former, stages=stages)

@@ -86,7 +86,7 @@ def bunny_mini() -> Recipe:
     def run(name: str, lr: float, **keys: Any) -> Stage:
         parts = keys.pop("trainable", ["connector", "adapters"])
         changed = {"name": name, "muon_lr": None, "lr": lr, "trainable": parts, "edits": [lora], **keys}
-        return Stage.from_dict({**instruct(steps=500).to_dict(), **changed})
+        return Stage.from_dict({**instruct(steps=400).to_dict(), **changed})
 
     def merge(name: str, *more: dict[str, Any]) -> Stage:
         return Stage.from_dict({**instruct(steps=0).to_dict(), "name": name, "edits": ["merge-adapters", *more]})
@@ -94,7 +94,7 @@ def bunny_mini() -> Recipe:
     average = {"type": "average", "shares": {"first-merged": 0.5}}
     stages = (
         see(),
-        instruct(steps=1600).model_copy(update={"name": "speak"}),
+        instruct(steps=2800).model_copy(update={"name": "speak"}),
         align_connector(),
         run("first", 2e-3),
         merge("first-merged"),

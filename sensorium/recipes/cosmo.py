@@ -131,6 +131,7 @@ def cosmo_mini() -> Recipe:
     recipe = miniature(
         "cosmo-mini",
         "CosMo's structure on FactorWorld: it answers, and finds captions of pictures",
+        "encoder.patch_size=8",
         "connector={type: perceiver, latents: 9, num_heads: 4, head_dim: 24, ff_ratio: 2, projection: false}",
         "fusion={type: cross-attention, first: 1, num_heads: 2, head_dim: 24, ff_ratio: 2, only_pictured: false}",
         f"head={{type: token-and-embedding, embedding: {embedding}}}",

@@ -224,6 +224,6 @@ def flamingo_mini() -> Recipe:
             tokenizer=BPE.Config(vocab_size=512, corpus=CORPUS),
             context=256,
         ),
-        stages=(align(steps=500), read(steps=250), instruct(steps=2000).model_copy(update=changes)),
+        stages=(align(steps=1000), read(steps=250), instruct(steps=3300).model_copy(update=changes)),
         evaluation=(FactorWorldSuite.Config(world=world()),),
     )

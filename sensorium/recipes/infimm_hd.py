@@ -165,23 +165,20 @@ def infimm_hd() -> Recipe:
     )
 
 
-LARGE = (128, 128)
-
-
 @recipe
 def infimm_hd_mini() -> Recipe:
     """InfiMM-HD's structure in small: eyes and a language model that learned each for itself, then its four stages on
-    pictures of 128 pixels, seen at first at 64 and then as a thumbnail and four tiles."""
+    pictures of 64 pixels, seen at first at 32 and then as a thumbnail and four tiles."""
     whole = Whole.Config()
 
     def stage(name: str, steps: int, **changes: Any) -> Stage:
-        return instruct(steps=steps, size=LARGE).model_copy(update={"name": name, "muon_lr": None, **changes})
+        return instruct(steps=steps).model_copy(update={"name": name, "muon_lr": None, **changes})
 
     return Recipe(
         name="infimm-hd-mini",
         summary="InfiMM-HD in small: raw features of tiles in the keys of cross-attention, with vector gates",
         model=ModelConfig(
-            encoder=EYES,
+            encoder=EYES.model_copy(update={"image_size": 32}),
             tiling=Grid.Config(),
             connector=Identity.Config(),
             assembly=Sinusoidal.Config(),
@@ -191,12 +188,12 @@ def infimm_hd_mini() -> Recipe:
             context=256,
         ),
         stages=(
-            align(steps=350, size=LARGE),
+            align(steps=1500),
             read(steps=250),
             stage("pre-train", 300, trainable=("fusion",), tiling=whole, lr=2e-3),
             stage("continue", 500, trainable=("encoder", "fusion"), tiling=whole),
             stage("any-resolution", 300, trainable=("encoder", "fusion")),
-            stage("instruct", 600, trainable=("fusion", "backbone", "head"), muon_lr=3e-3),
+            stage("instruct", 2400, trainable=("fusion", "backbone", "head"), muon_lr=3e-3),
         ),
-        evaluation=(FactorWorldSuite.Config(world=world(size=LARGE)),),
+        evaluation=(FactorWorldSuite.Config(world=world()),),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sensorium.recipe import Recipe, recipe
-from sensorium.recipes.mini import align_connector, instruct, miniature, see
+from sensorium.recipes.mini import align_connector, instruct, miniature, see, speak
 from sensorium.recipes.published import (
     LLAVA_GREY,
     VICUNA_7B,
@@ -15,6 +15,7 @@ from sensorium.recipes.published import (
     tokenizer,
     vicuna,
 )
+from sensorium.stage import Stage
 
 
 def stage(name: str, data: list[dict[str, Any]], samples: int, batch: int, **keys: Any) -> dict[str, Any]:
@@ -100,27 +101,29 @@ def llava_next() -> Recipe:
     })  # fmt: skip
 
 
-@recipe
-def llava_next_mini() -> Recipe:
-    """LLaVA-NeXT's parts and stages on FactorWorld at 128 pixels, after a stage that stands for CLIP."""
-    large: dict[str, Any] = {"size": (128, 128)}
-    align = align_connector(**large).model_copy(update={"trainable": ("connector", "assembly")})
-    tune = instruct(**large)
-    tune = tune.model_copy(update={"trainable": (*tune.trainable, "assembly")})
-    changes = ("tiling={type: grid, thumbnail: stretch}", "connector=mlp", "assembly=unpad", "context=512")
-    stages = see(**large), align, tune
-    return miniature("llava-next-mini", "LLaVA-NeXT's structure on FactorWorld", *changes, stages=stages, size=128)
+def stages() -> tuple[Stage, ...]:
+    """Its two stages, after those that stand for CLIP and Vicuna."""
+    return see(), speak(), align_connector(), instruct()
 
 
 @recipe
 def llava_mini() -> Recipe:
-    """LLaVA's parts and stages on FactorWorld, after a stage that stands for CLIP."""
-    stages = see(), align_connector(), instruct()
-    return miniature("llava-mini", "LLaVA's structure on FactorWorld", "connector=linear", stages=stages)
+    """LLaVA's parts and stages on FactorWorld, after stages that stand for CLIP and Vicuna."""
+    return miniature("llava-mini", "LLaVA's structure on FactorWorld", "connector=linear", stages=stages())
 
 
 @recipe
 def llava_1_5_mini() -> Recipe:
-    """LLaVA-1.5's parts and stages on FactorWorld, after a stage that stands for CLIP."""
-    stages = see(), align_connector(), instruct()
-    return miniature("llava-1.5-mini", "LLaVA-1.5's structure on FactorWorld", "connector=mlp", stages=stages)
+    """LLaVA-1.5's parts and stages on FactorWorld, after stages that stand for CLIP and Vicuna."""
+    return miniature("llava-1.5-mini", "LLaVA-1.5's structure on FactorWorld", "connector=mlp", stages=stages())
+
+
+@recipe
+def llava_next_mini() -> Recipe:
+    """LLaVA-NeXT's parts and stages on FactorWorld: an encoder for 32 pixels sees a thumbnail and four tiles."""
+    see, speak, align, tune = stages()
+    align = align.model_copy(update={"trainable": ("connector", "assembly")})
+    tune = tune.model_copy(update={"trainable": (*tune.trainable, "assembly")})
+    changes = ("encoder.image_size=32", "tiling={type: grid, thumbnail: stretch}", "connector=mlp", "assembly=unpad")
+    all_stages = see, speak, align, tune
+    return miniature("llava-next-mini", "LLaVA-NeXT's structure on FactorWorld", *changes, stages=all_stages)

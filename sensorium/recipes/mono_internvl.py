@@ -99,7 +99,7 @@ def mono_internvl_mini() -> Recipe:
     seeing = instruct(steps=800).model_copy(
         update={"name": "concepts", "trainable": ("encoder", "connector", "fusion")}
     )
-    whole = instruct(steps=1200).model_copy(
+    whole = instruct(steps=2400).model_copy(
         update={"trainable": ("encoder", "connector", "fusion", "backbone", "head")}
     )
     return Recipe(
@@ -113,6 +113,6 @@ def mono_internvl_mini() -> Recipe:
             tokenizer=BPE.Config(vocab_size=512, corpus=CORPUS),
             context=256,
         ),
-        stages=(align(steps=700), read(steps=250), seeing, whole),
+        stages=(align(steps=2000), read(steps=250), seeing, whole),
         evaluation=(FactorWorldSuite.Config(world=world()),),
     )

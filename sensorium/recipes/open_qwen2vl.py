@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sensorium.recipe import Recipe, recipe
 from sensorium.recipes.mini import instruct, miniature, see
 from sensorium.recipes.published import QWEN_2_5_1_5B, siglip_so400m_384, slot, tokenizer
@@ -50,11 +52,12 @@ MORE = {"type": "reconfigure", "changes": ["connector.side=27"]}
 
 @recipe
 def open_qwen2vl_mini() -> Recipe:
-    """Its two stages on FactorWorld: 16 tokens a picture, then 64."""
-    pretrain = instruct(steps=1200).model_copy(update={"name": "pretrain", "isolated": False})
-    more = {"type": "reconfigure", "changes": ["connector.side=8"]}
-    tune = Stage.from_dict({**instruct(steps=1400).to_dict(), "edits": [more]})
+    """Its two stages on FactorWorld, after one that stands for SigLIP: 4 tokens a picture, then all 16."""
+
+    def pooled(name: str, steps: int, side: int, **keys: Any) -> Stage:
+        edit = {"type": "reconfigure", "changes": [f"connector.side={side}"]}
+        return Stage.from_dict({**instruct(steps).to_dict(), "name": name, "edits": [edit], **keys})
+
+    stages = see(), pooled("pretrain", 1300, 2, isolated=False), pooled("instruct", 2700, 4)
     changes = "connector={type: average-pool, side: 4}"
-    return miniature(
-        "open-qwen2vl-mini", "Open-Qwen2VL's structure on FactorWorld", changes, stages=(see(), pretrain, tune)
-    )
+    return miniature("open-qwen2vl-mini", "Open-Qwen2VL's structure on FactorWorld", changes, stages=stages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sensorium.recipe import Recipe, recipe
-from sensorium.recipes.mini import align_connector, instruct, miniature, see
+from sensorium.recipes.mini import align_connector, instruct, miniature, see, speak
 from sensorium.recipes.published import PHI_3_MINI, phi_3, siglip_so400m_384, slot, tokenizer
 
 BLACK = (0, 0, 0)
@@ -86,17 +86,16 @@ def xgen_mm() -> Recipe:
 
 @recipe
 def xgen_mm_mini() -> Recipe:
-    """xGen-MM's parts and stages on FactorWorld at 128 pixels, after a stage that stands for SigLIP."""
-    large: dict[str, Any] = {"size": (128, 128)}
-    whole = align_connector(steps=200, **large)
-    stages = (
-        see(**large),
-        whole.model_copy(update={"name": "base"}),
-        instruct(**large),
-    )
+    """xGen-MM's parts and stages on FactorWorld, after stages that stand for SigLIP and Phi-3: an encoder for 32 pixels
+    sees a thumbnail and four tiles, of each of which four latents leave."""
+    base = align_connector().model_copy(update={"name": "base"})
     changes = (
+        "encoder.image_size=32",
+        "encoder.patch_size=8",
+        "encoder.position_std=0.5",
         "tiling={type: grid, thumbnail: stretch}",
-        "connector={type: perceiver, latents: 16, depth: 2, num_heads: 4, head_dim: 24}",
+        "connector={type: perceiver, latents: 4, depth: 2, num_heads: 4, head_dim: 24}",
         "assembly=masked-tiles",
     )
-    return miniature("xgen-mm-mini", "xGen-MM's structure on FactorWorld", *changes, stages=stages, size=128)
+    stages = see(), speak(), base, instruct()
+    return miniature("xgen-mm-mini", "xGen-MM's structure on FactorWorld", *changes, stages=stages)
