@@ -194,6 +194,24 @@ def test_ours_compare_selections_of_one_size(name: str, tmp_path: Path) -> None:
     assert study.metric in examined(recipes[study.claims[0].loser], tmp_path / "run", quiet=True)
 
 
+ABLATIONS = {
+    "resampler": {"model.connector"},
+    "gates": {"model.fusion"},
+    "resolution": {"model.tiling"},
+    "tile-places": {"model.assembly"},
+    "tokens": {"stages"},
+}
+"""Where the arms of a study of one part differ."""
+
+
+@pytest.mark.parametrize("name", sorted(ABLATIONS))
+def test_an_ablation_changes_what_it_is_about_and_nothing_else(name: str) -> None:
+    recipes = [recipe.to_dict() for recipe in STUDIES[name]().arms.values() if isinstance(recipe, Recipe)]
+    differ = {key for key in recipes[0] if any(recipe[key] != recipes[0][key] for recipe in recipes)}
+    parts = {f"model.{key}" for key in recipes[0]["model"] if len({str(r["model"][key]) for r in recipes}) > 1}
+    assert (differ - {"model"}) | parts == ABLATIONS[name]
+
+
 def test_a_perfect_filter_keeps_what_is_not_spoilt(tmp_path: Path) -> None:
     study = STUDY_SIZES["selection"]()
     (share,) = study_run.prepared(study, "clean", 0, tmp_path).stages[0].data

@@ -1,2 +1,2 @@
-"""Studies: claims of papers, tested at small scale. One file a study; its function, decorated with `@study`, returns
-it."""
+"""Studies: claims of papers, tested at small scale. A function decorated with `@study` returns one; studies of
+one kind share a file."""

@@ -1,0 +1,87 @@
+"""What papers on architectures say of their own parts, on miniatures: the same model, stages and data in every arm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sensorium.recipe import Recipe, find_recipe
+from sensorium.studies.study import Claim, Study, study
+
+FLAMINGO = "Flamingo, 2204.14198, table 3"
+INFIMM = "InfiMM-HD, 2403.01487, ablation of resolutions"
+XGEN = "xGen-MM, 2408.08872v4, ablation of connectors"
+
+
+def changed(base: str, arms: Mapping[str, tuple[str, ...]]) -> dict[str, Recipe]:
+    """A recipe with each arm's changes."""
+    return {arm: find_recipe(base, *changes) for arm, changes in arms.items()}
+
+
+@study
+def resampler() -> Study:
+    """Four tokens a picture from sixteen features, by attention or by averages."""
+    places = "model.encoder.position_std=0.5"  # a resampler has no others
+    arms = {
+        "perceiver": (places, "model.connector={type: perceiver, latents: 4, depth: 2, num_heads: 4, head_dim: 24}"),
+        "pooled": (places, "model.connector={type: average-pool, side: 2}"),
+    }
+    claims = (
+        Claim("a resampler beats an MLP, 70.7 against 66.6", FLAMINGO, "perceiver", "pooled"),
+        Claim("a resampler beats an MLP with pooling, 63.1 against 61.7 on questions", XGEN, "perceiver", "pooled"),
+    )
+    summary = "A perceiver resampler against an MLP with pooling, at as many tokens"
+    return Study("resampler", summary, changed("llava-1.5-mini", arms), claims, "accuracy")
+
+
+@study
+def gates() -> Study:
+    """A language model of four layers that rests, and blocks that look between them."""
+    base = "model.backbone.depth=4"
+    arms = {
+        "every-1": (base,),
+        "every-2": (base, "model.fusion.every=2"),
+        "every-4": (base, "model.fusion.every=4"),
+        "no-gates": (base, "model.fusion.gates=none"),
+    }
+    claims = (
+        Claim("gates that begin at zero help, 70.7 against 66.5", FLAMINGO, "every-1", "no-gates"),
+        Claim("a block before every layer beats every second, 70.7 against 68.2", FLAMINGO, "every-1", "every-2"),
+        Claim("a block before every layer beats every fourth, 70.7 against 68.8", FLAMINGO, "every-1", "every-4"),
+    )
+    summary = "Gated cross-attention: with gates and without, before every, every second, every fourth layer"
+    return Study("gates", summary, changed("flamingo-mini", arms), claims, "accuracy")
+
+
+@study
+def resolution() -> Study:
+    """Words and numbers in pictures of 128 pixels, which an encoder for 64 sees shrunk, or as a thumbnail and tiles."""
+    stages = find_recipe("demo-reading").stages
+    sources = [f"stages.{i}.data.{j}.source" for i, stage in enumerate(stages) for j in range(len(stage.data))]
+    large = tuple(f"{world}.size=[128, 128]" for world in (*sources, "evaluation.0.world"))
+    arms = {"tiles": (*large, "model.tiling=grid"), "shrunk": large}
+    claims = (Claim("tiles read small text better, 70.7 against 64.1 on TextVQA", INFIMM, "tiles", "shrunk"),)
+    summary = "Any resolution against one, on small text"
+    return Study("resolution", summary, changed("demo-reading", arms), claims, "accuracy/reading")
+
+
+@study
+def tile_places() -> Study:
+    """The tokens of tiles with a code of their place in the picture, and without."""
+    arms = {"code": (), "none": ("model.assembly=tiles",)}
+    claims = (Claim("a code of a tile's place helps, 63.5 against 63.3 on GQA", INFIMM, "code", "none"),)
+    summary = "A code for the place of tiles against none"
+    return Study("tile-places", summary, changed("infimm-hd-mini", arms), claims, "accuracy")
+
+
+@study
+def tokens() -> Study:
+    """Pre-trained with few tokens a picture; tuned with all of them, or with as few."""
+    arms = {"all": (), "few": ("stages.2.edits.0.changes=[connector.side=2]",)}
+    claim = Claim(
+        "tuning with all tokens of a picture (729) after pre-training with few (144) beats tuning with few",
+        "Open-Qwen2VL, 2504.00595, section 2.1",
+        "all",
+        "few",
+    )
+    summary = "All tokens of a picture in tuning, or a quarter of them"
+    return Study("tokens", summary, changed("open-qwen2vl-mini", arms), (claim,), "accuracy")
