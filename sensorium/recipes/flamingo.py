@@ -29,6 +29,28 @@ def chunks(end: str = "", begin: str = "") -> dict[str, Any]:
     ).to_dict()
 
 
+def model(perceiver: dict[str, Any], fusion: dict[str, Any], backbone: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    """CLIP ViT-L/14, 64 latents of its width, and gated blocks; a text of 256 tokens."""
+    return {
+        "encoder": clip_l_224(feature_layer=None),
+        "tiling": {"type": "whole", "fit": "pad", "fill": LLAVA_GREY},
+        "connector": {"type": "perceiver", "latents": 64, "depth": 6, "projection": False, **perceiver},
+        "fusion": {"type": "cross-attention", "only_pictured": False, **fusion},
+        "backbone": backbone,
+        "context": 256,
+        "overflow": "truncate",
+        **keys,
+    }
+
+
+def joint(data: list[dict[str, Any]], **keys: Any) -> dict[str, Any]:
+    """The one stage: what lies between the frozen parts learns from all sources at once, each on rows of its own."""
+    return {
+        "name": "joint", "data": data, "balance": "rows", "trainable": ["connector", "fusion"], "lr": 1e-4,
+        "schedule": "constant", "weight_decay": 0.1, **keys,
+    }  # fmt: skip
+
+
 @recipe
 def flamingo() -> Recipe:
     """Flamingo-3B: gated blocks before each of 24 layers, a perceiver that knows the time of video frames.
@@ -43,68 +65,20 @@ def flamingo() -> Recipe:
         (0.03, slot("messages", "vtp", "27 million short videos with texts (VTP)")),
         by="loss_weight",
     )
-    return Recipe.from_dict(
-        {
-            "name": "flamingo",
-            "miniature": "flamingo-mini",
-            "summary": "Flamingo-3B: a frozen language model attends to the last picture through scalar gates",
-            "model": {
-                "encoder": clip_l_224(feature_layer=None),
-                "tiling": {"type": "whole", "fit": "pad", "fill": LLAVA_GREY},
-                "connector": {
-                    "type": "perceiver",
-                    "latents": 64,
-                    "depth": 6,
-                    "num_heads": 16,
-                    "head_dim": 96,
-                    "activation": "squared-relu",
-                    "projection": False,
-                    "time_embeddings": 8,
-                },
-                "fusion": {
-                    "type": "cross-attention",
-                    "num_heads": 16,
-                    "head_dim": 128,
-                    "activation": "squared-relu",
-                    "only_pictured": False,
-                },
-                "backbone": {
-                    "type": "decoder",
-                    "width": 2048,
-                    "depth": 24,
-                    "num_heads": 16,
-                    "num_kv_heads": 16,
-                    "mlp_width": 5504,
-                },
-                "tokenizer": {
-                    "type": "hf",
-                    "path": "huggyllama/llama-7b",
-                    "vocab_size": 32002,
-                    "specials": [CHUNK, "<image>"],
-                },
-                "template": chunks(begin="<s>"),
-                "context": 256,
-                "overflow": "truncate",
-            },
-            "stages": [
-                {
-                    "name": "joint",
-                    "data": mixture,
-                    "balance": "rows",
-                    "trainable": ["connector", "fusion"],
-                    "steps": 500_000,
-                    "lr": 1e-4,
-                    "warmup": 5_000,
-                    "schedule": "constant",
-                    "weight_decay": 0.1,
-                    "length": 256,
-                    "rows": 1024,
-                    "micro_rows": 16,
-                }
-            ],
-            "save_every": 5_000,
-        }
-    )
+    squared = {"num_heads": 16, "activation": "squared-relu"}
+    sizes = {"width": 2048, "depth": 24, "num_heads": 16, "num_kv_heads": 16, "mlp_width": 5504}
+    words = {"type": "hf", "path": "huggyllama/llama-7b", "vocab_size": 32002, "specials": [CHUNK, "<image>"]}
+    return Recipe.from_dict({
+        "name": "flamingo",
+        "miniature": "flamingo-mini",
+        "summary": "Flamingo-3B: a frozen language model attends to the last picture through scalar gates",
+        "model": model(
+            {**squared, "head_dim": 96, "time_embeddings": 8}, {**squared, "head_dim": 128},
+            {"type": "decoder", **sizes}, tokenizer=words, template=chunks(begin="<s>"),
+        ),
+        "stages": [joint(mixture, steps=500_000, warmup=5_000, length=256, rows=1024, micro_rows=16)],
+        "save_every": 5_000,
+    })  # fmt: skip
 
 
 @recipe
@@ -118,46 +92,21 @@ def openflamingo() -> Recipe:
         (0.2, slot("captions", "laion-2b", "pairs of LAION-2B")),
         by="loss_weight",
     )
-    return Recipe.from_dict(
-        {
-            "name": "openflamingo",
-            "miniature": "openflamingo-mini",
-            "summary": "OpenFlamingo-4B: CLIP ViT-L/14 and RedPajama-INCITE-3B, joined on MMC4 and LAION",
-            "model": {
-                "encoder": clip_l_224(feature_layer=None),
-                "tiling": {"type": "whole", "fit": "pad", "fill": LLAVA_GREY},
-                "connector": {"type": "perceiver", "latents": 64, "depth": 6, "projection": False},
-                "fusion": {"type": "cross-attention", "every": 2, "only_pictured": False},
-                "backbone": {"type": "hf", "architecture": REDPAJAMA},
-                "tokenizer": {
-                    "type": "hf",
-                    "path": "togethercomputer/RedPajama-INCITE-Base-3B-v1",
-                    "specials": [CHUNK, "<image>"],
-                },
-                "template": chunks(end="<|endoftext|>"),
-                "context": 256,
-                "overflow": "truncate",
-            },
-            "stages": [
-                {
-                    "name": "joint",
-                    "data": mixture,
-                    "balance": "rows",
-                    "trainable": ["connector", "fusion"],
-                    "steps": 60_000_000 // 1024,
-                    "lr": 1e-4,
-                    "warmup": 1_875,
-                    "schedule": "constant",
-                    "weight_decay": 0.1,
-                    "betas": [0.9, 0.999],
-                    "length": 2048,
-                    "rows": 2 * 128,
-                    "micro_rows": 2,
-                }
-            ],
-            "save_every": 2_000,
-        }
-    )
+    words = {"type": "hf", "path": "togethercomputer/RedPajama-INCITE-Base-3B-v1", "specials": [CHUNK, "<image>"]}
+    steps = 60_000_000 // 1024
+    return Recipe.from_dict({
+        "name": "openflamingo",
+        "miniature": "openflamingo-mini",
+        "summary": "OpenFlamingo-4B: CLIP ViT-L/14 and RedPajama-INCITE-3B, joined on MMC4 and LAION",
+        "model": model(
+            {}, {"every": 2}, {"type": "hf", "architecture": REDPAJAMA}, tokenizer=words,
+            template=chunks(end="<|endoftext|>"),
+        ),
+        "stages": [
+            joint(mixture, steps=steps, warmup=1_875, betas=[0.9, 0.999], length=2048, rows=2 * 128, micro_rows=2)
+        ],
+        "save_every": 2_000,
+    })  # fmt: skip
 
 
 REDPAJAMA = {
@@ -180,18 +129,8 @@ READER = Decoder.Config(width=96, depth=3, num_heads=4, num_kv_heads=4, mlp_widt
 def read(steps: int) -> Stage:
     """The language model learns the language from text alone, in place of one that knows it already."""
     chats, captions = (TextOnly.Config(source=world(style=style, late=0.7)) for style in ("chat", "short"))
-    return Stage(
-        name="read",
-        data=(Share(source=chats, weight=3), Share(source=captions)),
-        trainable=("backbone", "head"),
-        steps=steps,
-        lr=1e-3,
-        muon_lr=3e-3,
-        warmup=20,
-        rows=2,
-        micro_rows=1,
-        lanes=2,
-    )
+    data = Share(source=chats, weight=3), Share(source=captions)
+    return instruct(steps).model_copy(update={"name": "read", "data": data, "trainable": ("backbone", "head")})
 
 
 @recipe
