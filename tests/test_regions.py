@@ -136,6 +136,15 @@ def test_peaks_are_picked_with_their_neighbours_left_out() -> None:
     assert sum(blank) == 1, "the third place stands out from nothing"
 
 
+def test_places_that_do_not_stand_out_leave_as_blanks_behind_the_others() -> None:
+    connector = Peaks(Peaks.Config(peaks=4), 1, 8, (4, 4))
+    salience = torch.zeros(2, 16)
+    salience[0, 9], salience[0, 2] = 0.9, 0.3
+    salience[1, 0] = 0.1
+    assert connector._chosen(salience)[:, :2].tolist() == [[2, 9], [0, 1]]
+    assert connector._chosen(salience)[0, 2:].tolist() == [0, 1], "the first of those that are alike"
+
+
 def test_factorworld_says_where_its_objects_are() -> None:
     world = FactorWorld(FactorWorld.Config(regions=True, style="short", size=(96, 64), noise=0, backgrounds=("plain",)))
     for index in range(50):

@@ -41,10 +41,18 @@ class Peaks(Connector, name="peaks"):
         tokens, logits = self._everywhere(features)
         highest = F.max_pool2d(logits[:, None], 3, stride=1, padding=1)[:, 0]
         salience = (logits.sigmoid() * (logits == highest)).flatten(1)
-        chosen = salience.topk(self.config.out_tokens(0, self.grid)).indices.sort(dim=1).values
+        chosen = self._chosen(salience)
         tokens = (tokens + self.rows + self.columns).flatten(1, 2)
         tokens = tokens.gather(1, chosen[..., None].expand(-1, -1, self.out_dim))
         return self.blank + salience.gather(1, chosen)[..., None] * (tokens - self.blank)
+
+    def _chosen(self, salience: Tensor) -> Tensor:
+        """The places `[n, peaks]` of the most salient, in reading order; behind them any others, which leave as blanks.
+        A stable sort, so that it is the same order on every device where places are equally salient."""
+        count = self.config.out_tokens(0, self.grid)
+        most = salience.sort(dim=1, descending=True, stable=True).indices[:, :count]
+        blank = salience.gather(1, most) == 0
+        return (most + blank * salience.shape[1]).sort(dim=1).values % salience.shape[1]
 
     def located(self, features: Tensor) -> Located:
         return Located(*self._everywhere(features))
