@@ -2,7 +2,8 @@
 
 Run `python benchmarks/families.py --out runs/families [NAME ...]`; by default every miniature. Each is trained into
 OUT/NAME beside its twin, which sees no picture, and both are examined, as `sensorium demo` does it; what is there
-already is not done again. Then a table is printed, in Markdown, of all that is in OUT; with `--json FILE` the same for
+already is not done again. `--processes N` has N of them at once, for machines with a GPU, of which a miniature takes a
+small part. Then a table is printed, in Markdown, of all that is in OUT; with `--json FILE` the same for
 programs. Minutes and time per step are of the runs themselves: nothing else should use the cores. With `--only-table`
 nothing is trained.
 """
@@ -14,6 +15,9 @@ import io
 import json
 import os
 import statistics
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -107,18 +111,39 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def learn(name: str, out: Path, quiet: bool) -> None:
+    print(name, flush=True)
+    run_demo(find_recipe(name), out / name, quiet=quiet, console=Console(file=io.StringIO()))
+
+
+def learn_at_once(names: list[str], out: Path, processes: int) -> None:
+    """Each in a process of its own, `processes` at a time; a `CalledProcessError` if one fails, after all are done."""
+    alone = [sys.executable, __file__, "--out", str(out), "--quiet", "--no-table"]
+    with ThreadPoolExecutor(processes) as pool:
+        runs = [pool.submit(subprocess.run, [*alone, name], check=True) for name in names]
+    for run in runs:
+        run.result()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="recipes; by default every miniature")
     parser.add_argument("--out", type=Path, default=Path("runs/families"), metavar="FOLDER")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the table for programs")
-    parser.add_argument("--only-table", action="store_true", help="train nothing")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="how many are trained at once")
+    tables = parser.add_mutually_exclusive_group()
+    tables.add_argument("--only-table", action="store_true", help="train nothing")
+    tables.add_argument("--no-table", action="store_true", help="print none")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     asked = parser.parse_args()
     names = asked.names or [name for name in recipe_names() if name.endswith("-mini")]
-    for name in () if asked.only_table else names:
-        print(name, flush=True)
-        run_demo(find_recipe(name), asked.out / name, quiet=asked.quiet, console=Console(file=io.StringIO()))
+    if asked.processes > 1 and not asked.only_table:
+        learn_at_once(names, asked.out, asked.processes)
+    elif not asked.only_table:
+        for name in names:
+            learn(name, asked.out, asked.quiet)
+    if asked.no_table:
+        return
     rows = [row(file.parent) for file in sorted(asked.out.glob(f"*/{EVALUATION}"))]
     print(table(rows))
     if asked.json:
