@@ -28,7 +28,6 @@ from rich.console import Console
 
 from sensorium.checks.full_size import on_meta
 from sensorium.config import load_yaml
-from sensorium.data.source import Source
 from sensorium.pages.demo import EVALUATION, run_demo
 from sensorium.recipe import Recipe, find_recipe, recipe_names
 from sensorium.training.optimisation import set_trainable
@@ -67,13 +66,13 @@ def row(folder: Path) -> Row:
     stage = next(stage for stage in reversed(recipe.stages) if stage.steps)
     model = on_meta(recipe.model)
     trained = [model.get_parameter(name) for name, on in set_trainable(model, stage).items() if on]
-    laid = model.layout(_first(recipe))
+    size = _picture_size(recipe)
     value = {name: metric["value"] for name, metric in metrics.items()}
     directions = ("picture-to-text/recall@1", "text-to-picture/recall@1")
     return Row(
         name=recipe.name,
-        features=sum(span.features for span in laid.spans),
-        tokens=sum(span.length for span in laid.spans),
+        features=model.config.media_rule.features(model.layout.cut(size)),
+        tokens=model.layout.tokens_for(size),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         trained=sum(parameter.numel() for parameter in trained),
         milliseconds=1000 * statistics.median(line["seconds"] for line in steps if line["stage"] == stage.name),
@@ -86,11 +85,11 @@ def row(folder: Path) -> Row:
     )
 
 
-def _first(recipe: Recipe) -> Any:
-    """A sample of what the recipe is examined on."""
+def _picture_size(recipe: Recipe) -> tuple[int, int]:
+    """Width and height of the pictures that the recipe is examined on."""
     suite: Any = recipe.evaluation[0]
-    source: Source.Config = suite.world if hasattr(suite, "world") else next(iter(suite.sets.values()))
-    return source.build()[0]
+    world = suite.world if hasattr(suite, "world") else next(iter(suite.sets.values()))
+    return world.size
 
 
 def table(rows: list[Row]) -> str:
