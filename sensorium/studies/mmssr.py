@@ -113,5 +113,5 @@ def of_size(size: Size) -> Study:
 
 @study
 def mmssr() -> Study:
-    """Selections of a pool of 6000."""
+    """Selections of a pool of 20,000."""
     return of_size(Size())
