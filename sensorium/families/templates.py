@@ -16,8 +16,7 @@ ROLES = ("system", "user", "assistant")
 def published_template(folder: Folder) -> ChatTemplate:
     """Ours of the folder's chat template, told by its marks and never run: ChatML's, Llama 3's or Phi-3's. Of another,
     or of none, what is left is running text between the tokens that begin and end it."""
-    settings = folder.json("tokenizer_config.json")
-    text = folder.text("chat_template.jinja") or str(settings.get("chat_template") or "")
+    settings, text = folder.json("tokenizer_config.json"), template_text(folder)
     begin, end = token_of(settings, "bos_token"), token_of(settings, "eos_token")
     begin = begin if settings.get("add_bos_token", begin and "Llama" in str(settings.get("tokenizer_class"))) else ""
     if "<|im_start|>" in text:
@@ -33,6 +32,12 @@ def published_template(folder: Folder) -> ChatTemplate:
     return ChatTemplate(document=Turn(end=end), image="<image>", begin=begin, default_system=default).model_copy(
         update=roles
     )
+
+
+def template_text(folder: Folder) -> str:
+    """The folder's chat template, from wherever versions of `transformers` have put it; empty if there is none."""
+    places = (folder.json(name).get("chat_template") for name in ("tokenizer_config.json", "chat_template.json"))
+    return folder.text("chat_template.jinja") or str(next((text for text in places if text), ""))
 
 
 def token_of(settings: dict[str, Any], name: str) -> str:

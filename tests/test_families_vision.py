@@ -1,0 +1,173 @@
+"""LLaVA-NeXT and BLIP-2, written by `transformers` with random weights: read, compared, written back, read by it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image as PILImage
+from published import (
+    IMAGE,
+    SIZES,
+    VOCAB,
+    folder_of,
+    noise,
+    same_logits,
+    same_replies,
+    same_tensors,
+    seen_by,
+    shaken,
+    shown,
+)
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sensorium.data.batch import collate
+from sensorium.errors import ConfigError
+from sensorium.families.exporting import write_stock
+from sensorium.families.importing import read_published
+from sensorium.sample import Image, Sample, Text, as_sample
+
+transformers = pytest.importorskip("transformers", reason="pip install 'sensorium[hf]'")
+POINTS = [[28, 56], [56, 28], [56, 56], [84, 28]]
+VISION = {"image_size": 28, "patch_size": 7, **SIZES}
+SIDES = (
+    as_sample([Image(noise(0, (70, 33)), role="user"), Text("wide?", role="user"), Text("yes", role="assistant")]),
+    as_sample([Image(noise(1, (20, 90)), role="user"), Image(noise(2, (50, 51)), role="user"),
+               Text("which?", role="user"), Text("both", role="assistant")]),
+    as_sample([Text("no picture at all", role="user"), Text("none", role="assistant")]),
+)  # fmt: skip
+PROMPTS = [Sample(sample.segments[:-1], id="p") for sample in SIDES]
+torch.set_num_threads(1)
+
+
+def llava_next(tower: str = "clip_vision_model", **more: Any) -> Any:
+    text = {"model_type": "mistral", "vocab_size": VOCAB, "max_position_embeddings": 512, "sliding_window": None}
+    config = transformers.LlavaNextConfig(
+        vision_config=transformers.AutoConfig.for_model(tower, **VISION),
+        text_config=transformers.AutoConfig.for_model(**text, **SIZES, num_key_value_heads=1),
+        image_token_index=IMAGE, image_grid_pinpoints=POINTS, **more,
+    )  # fmt: skip
+    return shaken(transformers.LlavaNextForConditionalGeneration(config))
+
+
+def reloaded(path: Path, kind: str) -> Any:
+    """What transformers makes of an exported folder, nothing missing and nothing left over."""
+    theirs, info = getattr(transformers, kind).from_pretrained(path, output_loading_info=True)
+    assert not any(info.values()), info
+    return theirs
+
+
+@pytest.mark.parametrize("tower", ["clip_vision_model", "siglip_vision_model"])
+@torch.no_grad()
+def test_llava_next_is_that_of_transformers(tower: str, tmp_path: Path) -> None:
+    theirs = llava_next(tower, vision_feature_select_strategy="default" if "clip" in tower else "full")
+    model, account = read_published(folder_of(theirs, tmp_path / "theirs"))
+    assert not account.new
+    assert all(".head." in key for key in account.left)
+    assert set(account.loaded) | set(account.left) == set(load_file(tmp_path / "theirs" / "model.safetensors"))
+    plans = [model.layout.cut(size).plan for size in ((70, 33), (20, 90), (50, 51))]
+    assert [(plan.rows, plan.columns) for plan in plans] == [(1, 2), (3, 1), (2, 2)]
+    same_logits(theirs, model, SIDES)
+    same_replies(theirs, model, PROMPTS)
+
+    written = write_stock(model, tmp_path / "back")
+    assert (written.family, written.added) == ("llava-next-hf", ())
+    back = reloaded(tmp_path / "back", written.stock)
+    assert back.config.image_grid_pinpoints == POINTS
+    for sample in SIDES:
+        wanted = seen_by(theirs, model, sample)
+        torch.testing.assert_close(seen_by(back, model, sample), wanted, rtol=0, atol=0)
+    again, _ = read_published(tmp_path / "back")
+    same_tensors(again, model)
+    for part in ("tiling", "assembly", "template"):
+        assert getattr(again.config, part) == getattr(model.config, part)
+
+
+@pytest.mark.parametrize("layout", ["published", "in memory"])
+def test_both_layouts_of_llava_next_are_read(layout: str, tmp_path: Path) -> None:
+    """The files of versions before 5, and what version 5 keeps in memory."""
+    theirs = llava_next()
+    model, _ = read_published(folder_of(theirs, tmp_path))
+    written = load_file(tmp_path / "model.safetensors")
+    old = {key.replace("vision_tower.", "vision_tower.vision_model."): value for key, value in written.items()}
+    state = old if layout == "published" else theirs.state_dict()
+    assert set(state) != set(written)
+    save_file(dict(state), tmp_path / "model.safetensors")
+    again, account = read_published(tmp_path)
+    assert set(account.loaded) == set(state)
+    same_tensors(again, model)
+
+
+@pytest.mark.parametrize("template", ["", "{{ '[INST] ' }}"])
+@torch.no_grad()
+def test_the_processor_of_an_exported_llava_next_does_what_ours_does(template: str, tmp_path: Path) -> None:
+    model, _ = read_published(folder_of(llava_next(), tmp_path / "theirs", template))
+    theirs = reloaded(tmp_path / "back", write_stock(model, tmp_path / "back").stock)
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "back")
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "what?"}]}]
+    text = processor.apply_chat_template(chat, add_generation_prompt=True)
+    assert text == ("<s>[INST] <image>\nwhat? [/INST]" if template else "<s>USER: <image>\nwhat? ASSISTANT:")
+    for size in ((56, 56), (28, 56), (70, 33)):
+        picture = noise(3, size)
+        inputs = processor(images=PILImage.open(io.BytesIO(picture)), text=text, return_tensors="pt")
+        laid = model.layout(as_sample([Image(picture, role="user"), Text("what?", role="user")]), reply="assistant")
+        ours = shown(theirs, model, laid)
+        assert ours["input_ids"].tolist() == inputs["input_ids"].tolist()
+        assert ours["image_sizes"].tolist() == inputs["image_sizes"].tolist()
+        theirs_pixels = inputs["pixel_values"][0]
+        if size != (70, 33):  # cells are cut, not resized, and the thumbnail is
+            assert (ours["pixel_values"][1:] - theirs_pixels[1:]).abs().max() < 1e-5
+        assert (ours["pixel_values"] - theirs_pixels).abs().max() < 0.03, "two levels of 255, over 0.26"
+        hidden = model(collate([[laid]], model.layout))[0, : len(laid)]
+        logits = theirs(**{**inputs, "pixel_values": ours["pixel_values"]}).logits[0]
+        torch.testing.assert_close(model.head(hidden), logits, rtol=1e-4, atol=1e-4)
+    again, _ = read_published(tmp_path / "back")
+    assert again.config.template == model.config.template
+
+
+def refusing(folder: Path) -> Any:
+    """Asserts that a folder is refused with a message, its config or tensors changed."""
+    state, settings = load_file(folder / "model.safetensors"), json.loads((folder / "config.json").read_text())
+
+    def refused(match: str, tensors: dict[str, Tensor] | None = None, **changes: Any) -> None:
+        (folder / "config.json").write_text(json.dumps(settings | changes))
+        save_file(state if tensors is None else state | tensors, folder / "model.safetensors")
+        with pytest.raises(ConfigError, match=match):
+            read_published(folder)
+
+    return refused
+
+
+def test_what_is_wrong_with_a_folder_of_llava_next_is_named(tmp_path: Path) -> None:
+    refused = refusing(folder_of(llava_next(), tmp_path))
+    refused(r"unknown key 'image_newlines.x': did you mean", {"image_newlines.x": torch.zeros(1)})
+    refused(r"'image_newline' has shape \[8\]; its config says \[16\] \(our 'assembly.newline'\)",
+            {"image_newline": torch.zeros(8)})  # fmt: skip
+    refused(r"image_grid_pinpoints has \[28, 50\], which tiles of 28 pixels do not fill",
+            image_grid_pinpoints=[[28, 56], [28, 50]])  # fmt: skip
+    refused(r"'full' keeps a class token, which has no place", vision_feature_select_strategy="full")
+    refused(r"vision_feature_layer names several layers", vision_feature_layer=[-2, -1])
+    siglip = transformers.AutoConfig.for_model("siglip_vision_model", **VISION).to_dict()
+    refused(r"'default' drops the first feature, which with 'siglip_vision_model'", vision_config=siglip)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_grid_pinpoints": [[56, 56]]}))
+    refused(r"image_grid_pinpoints is .* in config.json and \[\[56, 56\]\] in the image processor's")
+
+
+def test_what_keeps_a_composition_from_being_llava_next_is_named(tmp_path: Path) -> None:
+    model, _ = read_published(folder_of(llava_next(), tmp_path), changes=("tiling.fill=[9, 9, 9]",))
+    with pytest.raises(ConfigError, match=r"llava-next-hf: tiling.fill is \(9, 9, 9\): it is \(0, 0, 0\) there"):
+        write_stock(model, tmp_path / "out")
+    changes = {
+        "assembly=tiles": "assembly 'tiles': padding is cut away and rows end with image_newline there",
+        "tiling=whole": "tiling 'whole': pictures are cut by a grid of canvases there",
+    }
+    for change, what in changes.items():
+        model.config = model.config.override(change)
+        with pytest.raises(ConfigError, match=rf"llava-next-hf: .*{what}"):
+            write_stock(model, tmp_path / "out")
+        model.config = model.config.override("assembly=unpad")
