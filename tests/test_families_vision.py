@@ -12,6 +12,7 @@ import torch
 from PIL import Image as PILImage
 from published import (
     IMAGE,
+    PICTURED,
     SIZES,
     VOCAB,
     folder_of,
@@ -24,6 +25,7 @@ from published import (
     shown,
 )
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer as RustTokenizer
 from torch import Tensor
 
 from sensorium.data.batch import collate
@@ -171,3 +173,101 @@ def test_what_keeps_a_composition_from_being_llava_next_is_named(tmp_path: Path)
         with pytest.raises(ConfigError, match=rf"llava-next-hf: .*{what}"):
             write_stock(model, tmp_path / "out")
         model.config = model.config.override("assembly=unpad")
+
+
+def blip2(**more: Any) -> Any:
+    text = {"vocab_size": VOCAB, "word_embed_proj_dim": 16, "ffn_dim": 32, "max_position_embeddings": 256}
+    config = transformers.Blip2Config(
+        vision_config=VISION, text_config={"model_type": "opt", **SIZES, **text},
+        qformer_config={**SIZES, "hidden_size": 24, "intermediate_size": 48}, num_query_tokens=5,
+        image_token_index=IMAGE, **more,
+    )  # fmt: skip
+    return shaken(transformers.Blip2ForConditionalGeneration(config))
+
+
+@torch.no_grad()
+def test_blip2_is_that_of_transformers(tmp_path: Path) -> None:
+    theirs = blip2()
+    model, account = read_published(folder_of(theirs, tmp_path / "theirs"))
+    assert not account.new
+    assert not account.left
+    assert set(account.loaded) == set(load_file(tmp_path / "theirs" / "model.safetensors"))
+    assert sum(account.parameters.values()) == theirs.num_parameters()
+    same_logits(theirs, model)
+    same_replies(theirs, model, [Sample(sample.segments[:-1], id="p") for sample in PICTURED[:2]])
+
+    written = write_stock(model, tmp_path / "back")
+    assert (written.family, written.added) == ("blip2-hf", ())
+    back = reloaded(tmp_path / "back", written.stock)
+    for sample in PICTURED:
+        wanted = seen_by(theirs, model, sample)
+        torch.testing.assert_close(seen_by(back, model, sample), wanted, rtol=0, atol=0)
+    again, _ = read_published(tmp_path / "back")
+    same_tensors(again, model)
+    for part in ("connector", "tiling", "template"):
+        assert getattr(again.config, part) == getattr(model.config, part)
+
+
+@torch.no_grad()
+def test_the_processor_of_an_exported_blip2_does_what_ours_does(tmp_path: Path) -> None:
+    """The picture, the token that begins texts, the question; generation ends with the line."""
+    model, _ = read_published(folder_of(blip2(), tmp_path / "theirs"))
+    theirs = reloaded(tmp_path / "back", write_stock(model, tmp_path / "back").stock)
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "back")
+    for size in ((28, 28), (40, 20)):
+        picture = noise(3, size)
+        inputs = processor(images=PILImage.open(io.BytesIO(picture)), text="Question: what? Answer:",
+                           return_tensors="pt")  # fmt: skip
+        sample = as_sample([Image(picture, role="user"), Text("Question: what? Answer:", role="user")])
+        laid = model.layout(sample, reply="assistant")
+        ours = shown(theirs, model, laid)
+        assert ours["input_ids"].tolist() == inputs["input_ids"].tolist()
+        assert (ours["pixel_values"] - inputs["pixel_values"]).abs().max() < (1e-5 if size == (28, 28) else 0.03)
+        hidden = model(collate([[laid]], model.layout))[0, : len(laid)]
+        logits = theirs(**{**inputs, "pixel_values": ours["pixel_values"]}).logits[0]
+        torch.testing.assert_close(model.head(hidden), logits, rtol=1e-4, atol=1e-4)
+    assert [theirs.language_model.generation_config.eos_token_id] == list(model.tokenizer.markers("\n"))
+
+
+def test_what_is_wrong_with_a_folder_of_blip2_is_named(tmp_path: Path) -> None:
+    theirs = blip2()
+    refused = refusing(folder_of(theirs, tmp_path))
+    inner = theirs.config.qformer_config.to_dict()
+    refused(r"unknown key 'qformer.pooler.weight': did you mean", {"qformer.pooler.weight": torch.zeros(2)})
+    refused(r"'query_tokens' has shape \[4, 24\]; its config says \[5, 24\] \(our 'connector.queries'\)",
+            {"query_tokens": torch.zeros(1, 4, 24)})  # fmt: skip
+    refused(r"is a 't5', an encoder-decoder \(BLIP-2 with Flan-T5\).* fetch one with OPT",
+            text_config={"model_type": "t5", "d_model": 16})  # fmt: skip
+    refused(r"qformer_config.hidden_act is 'relu'", qformer_config=inner | {"hidden_act": "relu"})
+    refused(r"attention_probs_dropout_prob is 0.3 and hidden_dropout_prob 0.1",
+            qformer_config=inner | {"attention_probs_dropout_prob": 0.3})  # fmt: skip
+    refused(r"is a Blip2ForImageTextRetrieval whose Q-Former reads BERT's tokens",
+            architectures=["Blip2ForImageTextRetrieval"])  # fmt: skip
+
+
+def test_what_keeps_a_composition_from_being_blip2_is_named(tmp_path: Path) -> None:
+    model, _ = read_published(folder_of(blip2(), tmp_path / "theirs"))
+    config = model.config
+    changes = {
+        "connector=perceiver": "connector 'perceiver': it is a Q-Former there",
+        "connector.media_norm=true": "connector 'q-former': it has neither a text side nor media_norm there",
+        "encoder.feature_layer=-2": "encoder 'hf-vision': all its output is read there",
+        "template.document.prefix=a": "template: a picture stands before all marks there",
+    }
+    for change, what in changes.items():
+        model.config = config.override(change)
+        with pytest.raises(ConfigError, match=rf"blip2-hf: {what}"):
+            write_stock(model, tmp_path / "out")
+    model.config = config.override("template.after_image='never seen'")
+    with pytest.raises(ConfigError, match=r"template.after_image 'never seen' is no token"):
+        write_stock(model, tmp_path / "out")
+    model.config = config
+    rust = json.loads(model.tokenizer.rust.to_str())
+    assert rust["added_tokens"].pop(3)["content"] == "<image>"
+    rust["model"]["vocab"]["other"] = rust["model"]["vocab"].pop("<image>")
+    model.tokenizer = type(model.tokenizer)(RustTokenizer.from_str(json.dumps(rust)), "<pad>")
+    extra = [f"<{i}>" for i in range(VOCAB - model.tokenizer.vocab_size)]
+    model.tokenizer = model.tokenizer.with_specials(extra)
+    with pytest.raises(ConfigError, match=r"embeds 264 tokens and has no row left for <image>"):
+        write_stock(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
