@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from sensorium.model import Model
 from sensorium.sample import Image, Sample, Text, as_sample
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-SPECIALS = ("<pad>", "<s>", "</s>", "<image>", "<|im_start|>", "<|im_end|>")
+SPECIALS = ("<pad>", "<s>", "</s>", "<image>", "<|im_start|>", "<|im_end|>", "<fake_token_around_image>")
 VOCAB = 264
 IMAGE = 3
 
@@ -73,12 +74,28 @@ PICTURED = (
 def shown(theirs: Any, model: Model, laid: LaidOut) -> dict[str, Tensor]:
     """One sample as the reference takes it, alone and without padding."""
     batch = collate([[laid]], model.layout)
-    given = {"input_ids": torch.where(batch.media, theirs.config.image_token_index, batch.ids)[:, : len(laid)]}
+    token = getattr(theirs.config, "image_token_index", IMAGE)
+    given = {"input_ids": torch.where(batch.media, token, batch.ids)[:, : len(laid)]}
+    if theirs.config.model_type == "idefics":
+        return given | _shown_to_idefics(given["input_ids"], model, batch.tiles)
     if len(batch.tiles):
         given["pixel_values"] = model.encoder.normalise(batch.tiles)  # type: ignore[operator]
         if theirs.config.model_type == "llava_next":
             given["image_sizes"] = torch.tensor([cut.size[::-1] for cut in batch.pictures.cuts])
     return given
+
+
+def _shown_to_idefics(ids: Tensor, model: Model, tiles: Tensor) -> dict[str, Tensor]:
+    """Pictures, of which a text without any has a black one that is masked, and which of them each token looks at."""
+    from transformers.models.idefics import processing_idefics as processing
+
+    marks = SimpleNamespace(convert_tokens_to_ids=lambda token: IMAGE, eos_token_id=2)
+    counted, _ = processing.image_attention_mask_for_packed_input_ids_pt(ids, marks)
+    count = max(1, len(tiles))
+    mask = processing.incremental_to_binary_attention_mask(counted, "pt", num_classes=count)
+    shape = 1, count, *tiles.shape[1:]
+    pixels = model.encoder.normalise(tiles).view(shape) if len(tiles) else torch.zeros(shape)  # type: ignore[operator]
+    return {"pixel_values": pixels, "image_attention_mask": mask}
 
 
 def seen_by(theirs: Any, model: Model, sample: Sample) -> Tensor:
@@ -101,15 +118,15 @@ def same_logits(theirs: Any, model: Model, samples: Sequence[Sample] = PICTURED)
 
 
 def same_replies(theirs: Any, model: Model, prompts: Sequence[Sample]) -> None:
-    """Greedy, all prompts in one batch with us and one by one there."""
+    """Greedy, up to the mark that ends a reply, all prompts in one batch with us and one by one there."""
     laid = [model.layout(prompt, reply="assistant") for prompt in prompts]
-    tokens = list(zip(*stream(model, laid, 8, Sampler(0.0, 1.0, 0, model.device)), strict=True))
-    for one, column in zip(laid, tokens, strict=True):
-        found = [token for token in column if token is not None]
-        options = {"max_new_tokens": len(column), "do_sample": False, "eos_token_id": 2, "pad_token_id": 0}
+    columns = list(zip(*stream(model, laid, 8, Sampler(0.0, 1.0, 0, model.device)), strict=True))
+    (end,) = model.tokenizer.markers(model.config.template.assistant.end)
+    options = {"max_new_tokens": 8, "do_sample": False, "eos_token_id": end, "pad_token_id": 0}
+    for one, column in zip(laid, columns, strict=True):
         wanted = theirs.generate(**shown(theirs, model, one), **options)[0, len(one) :].tolist()
-        assert found == wanted[: len(found)]
-        assert found
+        assert [token for token in column if token is not None] == [token for token in wanted if token != end]
+    assert len(columns[0]) > 1, "something was said"
 
 
 def same_tensors(one: Model, other: Model) -> None:

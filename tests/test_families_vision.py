@@ -1,4 +1,4 @@
-"""LLaVA-NeXT and BLIP-2, written by `transformers` with random weights: read, compared, written back, read by it."""
+"""LLaVA-NeXT, BLIP-2, Idefics as `transformers` writes them, with random weights: read, compared, written back."""
 
 from __future__ import annotations
 
@@ -271,3 +271,51 @@ def test_what_keeps_a_composition_from_being_blip2_is_named(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"embeds 264 tokens and has no row left for <image>"):
         write_stock(model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def idefics(kind: str, **more: Any) -> Any:
+    """With everything that published ones have, or with nothing of it."""
+    rich = {
+        "additional_vocab_size": 2, "qk_layer_norms": True, "use_resampler": True, "alpha_type": "float",
+        "perceiver_config": {"resampler_n_latents": 6, "resampler_depth": 2, "resampler_n_heads": 2,
+                             "resampler_head_dim": 12, "qk_layer_norms_perceiver": True},
+    }  # fmt: skip
+    plain = {"additional_vocab_size": 0, "cross_layer_interval": 2, "alpha_type": "vector"}
+    chosen = rich if kind == "rich" else plain
+    vision = {**VISION, "hidden_size": 24}
+    vision["embed_dim"] = vision.pop("hidden_size")
+    config = transformers.IdeficsConfig(
+        vocab_size=VOCAB - chosen["additional_vocab_size"], vision_config=vision, max_position_embeddings=256,
+        alpha_initializer="ones", **SIZES, **chosen, **more,
+    )  # fmt: skip
+    return shaken(transformers.IdeficsForVisionText2Text(config))
+
+
+@pytest.mark.parametrize("kind", ["rich", "plain"])
+@torch.no_grad()
+def test_idefics_is_that_of_transformers(kind: str, tmp_path: Path) -> None:
+    """Tokens before a picture and the mark that opens it do not look at it; a text without pictures looks at none."""
+    theirs = idefics(kind)
+    model, account = read_published(folder_of(theirs, tmp_path / "theirs"))
+    assert not account.new
+    assert not account.left
+    assert set(account.loaded) == set(load_file(tmp_path / "theirs" / "model.safetensors"))
+    assert sum(account.parameters.values()) == theirs.num_parameters()
+    laid = model.layout(PICTURED[0])
+    around, image = model.tokenizer.id_of("<fake_token_around_image>"), model.tokenizer.id_of("<image>")
+    assert [token for token in laid.ids.tolist() if token < 7] == [1, around, image, around]
+    same_logits(theirs, model)
+    same_replies(theirs, model, [Sample(sample.segments[:-1], id="p") for sample in PICTURED])
+    with pytest.raises(ConfigError, match=r"llava-hf: fusion 'cross-attention': features stand in line"):
+        write_stock(model, tmp_path / "back")
+
+
+def test_what_is_wrong_with_a_folder_of_idefics_is_named(tmp_path: Path) -> None:
+    refused = refusing(folder_of(idefics("rich"), tmp_path))
+    block = "model.gated_cross_attn_layers.0"
+    refused(r"unknown key 'model.resampler.latents': did you mean", {"model.resampler.latents": torch.zeros(2)})
+    refused(r"'model.gated_cross_attn_layers.0.alpha_dense' has shape \[16\]; its config says \[1\]",
+            {f"{block}.alpha_dense": torch.ones(16)})  # fmt: skip
+    refused(r"hidden_act is 'gelu'; our gated feed-forwards have 'silu'", hidden_act="gelu")
+    refused(r"cross_layer_interval 3 does not divide the 2 layers", cross_layer_interval=3)
+    refused(r"alpha_type is 'matrix', neither", alpha_type="matrix")

@@ -26,11 +26,10 @@ from sensorium.families.pixels import (
 )
 from sensorium.families.q_former import q_former_config, q_former_rules, q_former_settings
 from sensorium.families.rules import Table, prefixes
-from sensorium.families.templates import token_of, tokenizer_files
+from sensorium.families.templates import IMAGE, token_of, tokenizer_files
 from sensorium.model import Model, ModelConfig
 from sensorium.template import ChatTemplate, Turn
 
-IMAGE = "<image>"
 CLASS = "Blip2ForConditionalGeneration"
 PREFIXES = {"vision_model.": "encoder.model.", "language_model.": "backbone.model."}
 

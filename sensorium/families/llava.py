@@ -19,11 +19,9 @@ from sensorium.families.pixels import (
     tower_obstacles,
 )
 from sensorium.families.rules import Left, Rule, Table, prefixes
-from sensorium.families.templates import template_text, token_of, tokenizer_files
+from sensorium.families.templates import IMAGE, conversation, tokenizer_files
 from sensorium.model import Model, ModelConfig
-from sensorium.template import ChatTemplate, Turn
 
-IMAGE = "<image>"
 RULES = prefixes({
     "language_model.model.": "backbone.model.model.",
     "language_model.lm_head.": "backbone.model.lm_head.",
@@ -133,27 +131,6 @@ class Llava(StockFamily):
         files["chat_template.json"] = {"chat_template": files["tokenizer_config.json"]["chat_template"]}
         files |= {"preprocessor_config.json": {**pixels, **processor}, "processor_config.json": processor}
         return Stock(settings | cutting, files, (IMAGE,))
-
-
-def conversation(folder: Folder, default_system: str = "") -> ChatTemplate:
-    """Vicuna's: `USER: <image>` and a line end, the question, ` ASSISTANT:`, the answer, the token that ends texts. Of
-    a folder whose chat template has Mistral's marks, `[INST] <image>`, a line end, the question, ` [/INST]`, the
-    answer, the token that ends texts."""
-    settings = folder.json("tokenizer_config.json")
-    end = token_of(settings, "eos_token") or "</s>"
-    common: dict[str, Any] = {
-        "document": Turn(end=end), "image": IMAGE, "begin": token_of(settings, "bos_token"), "after_image": "\n"
-    }  # fmt: skip
-    if "[INST]" in template_text(folder):
-        user = Turn(prefix="[INST] ", after=" [/INST]")
-        return ChatTemplate(**common, system=Turn(after="\n"), user=user, assistant=Turn(end=end))
-    return ChatTemplate(
-        **common,
-        system=Turn(after=" "),
-        user=Turn(prefix="USER: ", after=" "),
-        assistant=Turn(prefix="ASSISTANT:", end=end),
-        default_system=default_system,
-    )
 
 
 def _check(settings: dict[str, Any], where: str) -> None:

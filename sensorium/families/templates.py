@@ -10,6 +10,7 @@ from sensorium.families.folder import Folder
 from sensorium.template import ChatTemplate, Turn
 from sensorium.tokenizers.tokenizer import Tokenizer
 
+IMAGE = "<image>"
 ROLES = ("system", "user", "assistant")
 
 
@@ -29,8 +30,29 @@ def published_template(folder: Folder) -> ChatTemplate:
         roles = {"system": Turn(), "user": Turn(), "assistant": Turn(end=end)}
     said = re.search(r"<\|im_start\|>system(?:\\n|\n)([^{}'<]+)<\|im_end\|>", text)
     default = said[1] if said else ""
-    return ChatTemplate(document=Turn(end=end), image="<image>", begin=begin, default_system=default).model_copy(
+    return ChatTemplate(document=Turn(end=end), image=IMAGE, begin=begin, default_system=default).model_copy(
         update=roles
+    )
+
+
+def conversation(folder: Folder, default_system: str = "") -> ChatTemplate:
+    """Vicuna's: `USER: <image>` and a line end, the question, ` ASSISTANT:`, the answer, the token that ends texts. Of
+    a folder whose chat template has Mistral's marks, `[INST] <image>`, a line end, the question, ` [/INST]`, the
+    answer, the token that ends texts."""
+    settings = folder.json("tokenizer_config.json")
+    end = token_of(settings, "eos_token") or "</s>"
+    common: dict[str, Any] = {
+        "document": Turn(end=end), "image": IMAGE, "begin": token_of(settings, "bos_token"), "after_image": "\n"
+    }  # fmt: skip
+    if "[INST]" in template_text(folder):
+        user = Turn(prefix="[INST] ", after=" [/INST]")
+        return ChatTemplate(**common, system=Turn(after="\n"), user=user, assistant=Turn(end=end))
+    return ChatTemplate(
+        **common,
+        system=Turn(after=" "),
+        user=Turn(prefix="USER: ", after=" "),
+        assistant=Turn(prefix="ASSISTANT:", end=end),
+        default_system=default_system,
     )
 
 
