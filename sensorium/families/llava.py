@@ -46,7 +46,9 @@ class Llava(StockFamily):
     what = "LlavaForConditionalGeneration of transformers: LLaVA-1.5, and others of its shape"
     model_types = ("llava",)
     classes: ClassVar[tuple[str, str]] = ("LlavaForConditionalGeneration", "LlavaProcessor")
+    """the model's and its processor's"""
     assembly: ClassVar[tuple[str, str]] = ("tiles", "the features of a tile stand one by one")
+    """its name, and what it does, for those that are another"""
     rules: ClassVar[tuple[Rule, ...]] = RULES
 
     def recognises(self, folder: Folder) -> bool:
@@ -89,6 +91,7 @@ class Llava(StockFamily):
         return found or self.cutting_obstacles(config)
 
     def cutting_obstacles(self, config: ModelConfig) -> list[str]:
+        """What keeps pictures from being cut as the stock processor does it."""
         mean = getattr(config.encoder.resolved(), "mean", None)
         return pixel_obstacles(config, mean)  # pyright: ignore[reportArgumentType]
 
