@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Activation = Literal["gelu", "gelu-tanh", "quick-gelu", "squared-relu"]
-"""GELU; its approximation by tanh, as SigLIP has it; x sigmoid(1.702 x), as OpenAI's CLIP; Flamingo's."""
+Activation = Literal["gelu", "gelu-tanh", "quick-gelu", "relu", "squared-relu"]
+"""GELU; its approximation by tanh, as SigLIP has it; x sigmoid(1.702 x), as OpenAI's CLIP; Idefics'
+resampler's; Flamingo's."""
 
 
 class SquaredReLU(nn.Module):
@@ -27,6 +28,5 @@ class QuickGELU(nn.Module):
 
 
 def activation(name: Activation) -> nn.Module:
-    if name == "quick-gelu":
-        return QuickGELU()
-    return SquaredReLU() if name == "squared-relu" else nn.GELU("tanh" if name == "gelu-tanh" else "none")
+    named = {"quick-gelu": QuickGELU, "relu": nn.ReLU, "squared-relu": SquaredReLU}
+    return named[name]() if name in named else nn.GELU("tanh" if name == "gelu-tanh" else "none")

@@ -20,6 +20,8 @@ class MediaSpan:
     image: Image
     cut: Cut
     features: int
+    stands: int
+    """the token at which the picture itself stands, behind the marks before it"""
 
 
 @dataclass(frozen=True)

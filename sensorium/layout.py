@@ -144,7 +144,9 @@ class _Writer:
                 self.mark(piece, supervised=False)
             else:
                 self._extend((self.layout.tokenizer.pad_id,) * piece, False, media=True)
-        self.spans.append(MediaSpan(start, len(self.ids) - start, segment, cut, self.layout.media.features(cut)))
+        stands = start + len(self.layout.tokenizer.markers(self.layout.template.before_image))
+        features = self.layout.media.features(cut)
+        self.spans.append(MediaSpan(start, len(self.ids) - start, segment, cut, features, stands))
 
     def _extend(self, ids: tuple[int, ...], supervised: bool, media: bool = False) -> None:
         self.ids.extend(ids)

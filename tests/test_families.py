@@ -11,9 +11,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
+from published import (
+    PICTURED,
+    SIZES,
+    SPECIALS,
+    VOCAB,
+    folder_of,
+    noise,
+    same_logits,
+    same_replies,
+    seen_by,
+    shaken,
+    write_tokenizer,
+)
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import decoders, models, pre_tokenizers
 from torch import Tensor
 from toy import toy_model
 from typer.testing import CliRunner
@@ -23,15 +35,10 @@ from sensorium.data.batch import collate
 from sensorium.errors import ConfigError, LayoutError
 from sensorium.families.exporting import write_stock
 from sensorium.families.importing import read_published
-from sensorium.generation.engine import Sampler, stream
-from sensorium.model import Model
 from sensorium.sample import Image, Sample, Text, as_sample
 from sensorium.training.checkpoint import load_model
 
 transformers = pytest.importorskip("transformers", reason="pip install 'sensorium[hf]'")
-SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-SPECIALS = ("<pad>", "<s>", "</s>", "<image>", "<|im_start|>", "<|im_end|>")
-VOCAB = 264
 LANGUAGES: dict[str, dict[str, Any]] = {
     "llama": {"num_key_value_heads": 1},
     "mistral": {"num_key_value_heads": 1, "sliding_window": 96},
@@ -48,27 +55,6 @@ CHATML = (
 torch.set_num_threads(1)
 
 
-def write_tokenizer(folder: Path, template: str = "", **settings: Any) -> None:
-    """A tokenizer of bytes and a few special tokens, as transformers writes it."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    rust = RustTokenizer(models.BPE({token: i for i, token in enumerate([*SPECIALS, *alphabet])}, []))
-    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    rust.decoder = decoders.ByteLevel()
-    rust.add_special_tokens(list(SPECIALS))
-    rust.save(str(folder / "tokenizer.json"))
-    known = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", **settings}
-    (folder / "tokenizer_config.json").write_text(json.dumps({**known, "chat_template": template}))
-
-
-def shaken(theirs: Any) -> Any:
-    """Weights that are all random, norms and biases too."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in theirs.parameters():
-            weight.add_(torch.randn(weight.shape, generator=generator) * 0.1)
-    return theirs.eval()
-
-
 def language(kind: str) -> Any:
     settings = {"vocab_size": VOCAB, "max_position_embeddings": 128, **SIZES, **LANGUAGES[kind]}
     return shaken(transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **settings)))
@@ -82,37 +68,6 @@ def llava(tower: str = "clip_vision_model", width: int = 16, **more: Any) -> Any
         text_config=transformers.AutoConfig.for_model(**text), image_token_index=3, **more,
     )  # fmt: skip
     return shaken(transformers.LlavaForConditionalGeneration(config))
-
-
-def folder_of(theirs: Any, path: Path, template: str = "", **settings: Any) -> Path:
-    theirs.save_pretrained(path)
-    write_tokenizer(path, template, **settings)
-    return path
-
-
-def noise(seed: int, size: tuple[int, int] = (28, 28)) -> bytes:
-    """A PNG of random pixels."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    PILImage.fromarray(pixels).save(buffer, "png")
-    return buffer.getvalue()
-
-
-PICTURED = (
-    as_sample([Image(noise(0), role="user"), Text("what?", role="user"), Text("red", role="assistant")]),
-    as_sample([Text("see", role="user"), Image(noise(1), role="user"), Image(noise(2), role="user"),
-               Text("both", role="user"), Text("two", role="assistant")]),
-    as_sample([Text("no picture at all", role="user"), Text("none", role="assistant")]),
-)  # fmt: skip
-
-
-def seen_by(theirs: Any, model: Model, sample: Sample) -> Tensor:
-    """The reference's logits for one sample, alone and without padding."""
-    laid = model.layout(sample)
-    batch = collate([[laid]], model.layout)
-    ids = torch.where(batch.media, theirs.config.image_token_index, batch.ids)[:, : len(laid)]
-    pixels = model.encoder.normalise(batch.tiles) if len(batch.tiles) else None  # type: ignore[operator]
-    return theirs(input_ids=ids, pixel_values=pixels).logits[0]
 
 
 @pytest.mark.parametrize("kind", LANGUAGES)
@@ -148,30 +103,14 @@ def test_llava_is_that_of_transformers(tower: str, tmp_path: Path) -> None:
     theirs = llava(tower, vision_feature_select_strategy=strategy)
     model, account = read_published(folder_of(theirs, tmp_path / "theirs"))
     assert not account.new
-    wanted = [seen_by(theirs, model, sample) for sample in PICTURED]
-    for found, want in zip(model.logits(PICTURED), wanted, strict=True):
-        torch.testing.assert_close(found, want, rtol=1e-4, atol=1e-4)
-    laid = [model.layout(sample) for sample in PICTURED]
-    hidden = model(collate([laid[:2], laid[2:]], model.layout))  # two packed in a row, one padded
-    torch.testing.assert_close(model.head(hidden[1, : len(laid[2])]), wanted[2], rtol=1e-4, atol=1e-4)
-    behind = slice(len(laid[0]), len(laid[0]) + len(laid[1]))
-    torch.testing.assert_close(model.head(hidden[0, behind]), wanted[1], rtol=1e-4, atol=1e-4)
+    same_logits(theirs, model)
 
 
 @torch.no_grad()
 def test_llava_writes_what_transformers_writes(tmp_path: Path) -> None:
     theirs = llava()
     model, _ = read_published(folder_of(theirs, tmp_path / "theirs"))
-    prompts = [Sample(sample.segments[:-1], id="p") for sample in PICTURED]
-    laid = [model.layout(prompt, reply="assistant") for prompt in prompts]
-    tokens = list(zip(*stream(model, laid, 8, Sampler(0.0, 1.0, 0, model.device)), strict=True))
-    for one, found in zip(laid, tokens, strict=True):
-        batch = collate([[one]], model.layout)
-        ids = torch.where(batch.media, theirs.config.image_token_index, batch.ids)[:, : len(one)]
-        options = {"pixel_values": model.encoder.normalise(batch.tiles)} if len(batch.tiles) else {}
-        options |= {"max_new_tokens": len(found), "do_sample": False, "eos_token_id": 2, "pad_token_id": 0}
-        wanted = theirs.generate(input_ids=ids, **options)[0, len(one) :].tolist()
-        assert [token for token in found if token is not None] == wanted[: len([t for t in found if t is not None])]
+    same_replies(theirs, model, [Sample(sample.segments[:-1], id="p") for sample in PICTURED])
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])

@@ -154,6 +154,7 @@ def test_marks_around_pictures_are_part_of_them_and_chunks_end_before_them() -> 
     assert shown(laid) == ([*picture, ord("a"), end, *picture, ord("b")], "....xx....x")
     assert laid.media.tolist() == [id == 0 for id in laid.ids]
     assert [(span.start, span.length, span.features) for span in laid.spans] == [(0, 4, 2), (6, 4, 2)]
+    assert [span.stands for span in laid.spans] == [1, 7], "what looks at pictures is not the mark before them"
     assert layout(template).tokens_for((16, 16)) == 4
     assert len(truncate(laid, 9)) == 6, "a picture goes with its marks"
 

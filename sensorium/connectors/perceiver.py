@@ -28,6 +28,7 @@ class Perceiver(Connector, name="perceiver"):
         head_dim: int = Field(default=64, ge=1)
         ff_ratio: int = Field(default=4, ge=1)
         activation: Activation = "gelu"
+        qk_norm: bool = Field(default=False, description="normalise the queries and keys of each head (Idefics)")
         projection: bool = Field(default=True, description="to the width asked for; otherwise that is the encoder's")
         time_embeddings: int = Field(
             default=0, ge=0, description="frames of a video that have a learned embedding, a picture being one frame"
@@ -106,6 +107,9 @@ class PerceiverLayer(nn.Module):
         self.to_q = nn.Linear(dim, inner, bias=False)
         self.to_kv = nn.Linear(dim, 2 * inner, bias=False)
         self.to_out = nn.Linear(inner, dim, bias=False)
+        self.q_norm, self.k_norm = (
+            nn.LayerNorm(config.head_dim) if config.qk_norm else nn.Identity() for _ in range(2)
+        )
         self.feed_forward = nn.Sequential(
             nn.LayerNorm(dim),
             nn.Linear(dim, config.ff_ratio * dim, bias=False),
@@ -121,7 +125,7 @@ class PerceiverLayer(nn.Module):
         if mask is not None:
             unnamed = keys_values.shape[1] - mask.shape[1]
             mask = torch.cat([mask, mask.new_ones(len(mask), unnamed)], dim=1)[:, None, None]
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        attended = F.scaled_dot_product_attention(self.q_norm(q), self.k_norm(k), v, attn_mask=mask)
         latents = latents + self.to_out(attended.transpose(1, 2).flatten(2))
         return latents + self.feed_forward(latents)
 

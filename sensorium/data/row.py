@@ -86,7 +86,7 @@ def lay_row(
         media[start:end] = laid.media
         documents[start:end] = document = number if isolated else 1
         for span, tiles_of in zip(laid.spans, cut, strict=True):
-            pictures.append(Standing(start + span.start, document, span.features, span.cut))
+            pictures.append(Standing(start + span.stands, document, span.features, span.cut))
             regions += _regions(span, layout, len(tile_positions))
             tiles.append(tiles_of)
             tile_positions += layout.tiling.positions(span.cut.plan)

@@ -15,7 +15,7 @@ from torch import Tensor
 from sensorium.assets import need
 from sensorium.atomic import write_folder
 from sensorium.errors import ConfigError
-from sensorium.families.family import Family, Stock, families
+from sensorium.families.family import Stock, StockFamily, families
 from sensorium.model import PARTS, Model, ModelConfig
 from sensorium.tokenizers.tokenizer import FILE, Tokenizer
 from sensorium.training.checkpoint import load_model, part_tensors
@@ -68,10 +68,12 @@ def write_stock(model: Model, out: Path) -> Exported:
     return Exported(name, stock.settings["architectures"][0], ours, tuple(added))
 
 
-def stock_family(config: ModelConfig) -> tuple[str, Family]:
+def stock_family(config: ModelConfig) -> tuple[str, StockFamily]:
     """The family whose stock class a composition equals; a `ConfigError` says of each what stands in the way."""
     found: dict[str, list[str]] = {}
     for name, family in families().items():
+        if not isinstance(family, StockFamily):
+            continue
         if not (obstacles := family.obstacles(config)):
             return name, family
         found[name] = obstacles

@@ -31,7 +31,7 @@ class Stock:
 
 class Family(ABC):
     """Checkpoints that a project published: how they are recognised, what they are in our parts, and what their tensors
-    are called there and here. A family without a stock class of `transformers` exports nothing."""
+    are called there and here."""
 
     what: ClassVar[str]
     """one line for people: the layouts that are read"""
@@ -56,13 +56,17 @@ class Family(ABC):
         """The beginnings of our names of tensors that the folder may lack, which begin untrained, and why."""
         return {}
 
+
+class StockFamily(Family):
+    """A family that is a stock class of `transformers`, as which compositions that equal it are written."""
+
+    @abstractmethod
     def obstacles(self, config: ModelConfig) -> list[str]:
         """What of a composition has no place in the stock class; nothing if it equals it."""
-        return ["nothing is written in its layout"]
 
+    @abstractmethod
     def stock(self, model: Model) -> Stock:
         """What is written for a composition without obstacles."""
-        raise NotImplementedError
 
 
 FAMILIES: Named[Family] = Named("family", "sensorium.families")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from sensorium.errors import ConfigError
-from sensorium.families.family import Family, Stock, family
+from sensorium.families.family import Family, Stock, StockFamily, family
 from sensorium.families.folder import Folder
 from sensorium.families.rules import DERIVED, Left, Table, prefixes
 from sensorium.families.templates import published_template, tokenizer_files
@@ -29,7 +29,7 @@ BOOKKEEPING = ("auto_map", "_name_or_path", "torch_dtype", "dtype", "transformer
 """Keys of a config.json that say nothing about the architecture."""
 
 
-class Language(Family):
+class Language(StockFamily):
     what = "plain language models of transformers (Llama, SmolLM2, Qwen2, Phi-3, Phi, OPT, Mistral)"
     model_types = tuple(CLASSES)
 

@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sensorium.encoders.hf import EXTRA_TOKENS, HFVision
 from sensorium.errors import ConfigError
-from sensorium.families.family import Family, Stock, family
+from sensorium.families.family import Family, Stock, StockFamily, family
 from sensorium.families.folder import Folder
 from sensorium.families.language import LANGUAGE_LEFT, language_backbone, language_obstacles, language_settings
 from sensorium.families.language import context_of as longest
-from sensorium.families.pixels import normalisation, pixel_obstacles, processor_of, tiling_of, tower_obstacles
-from sensorium.families.rules import Left, Table, prefixes
-from sensorium.families.templates import token_of, tokenizer_files
+from sensorium.families.pixels import (
+    normalisation,
+    pixel_obstacles,
+    pixels_of,
+    processor_of,
+    tiling_of,
+    tower_obstacles,
+)
+from sensorium.families.rules import Left, Rule, Table, prefixes
+from sensorium.families.templates import IMAGE, conversation, tokenizer_files
 from sensorium.model import Model, ModelConfig
-from sensorium.template import ChatTemplate, Turn
 
-IMAGE = "<image>"
-PREFIXES = {
+RULES = prefixes({
     "language_model.model.": "backbone.model.model.",
     "language_model.lm_head.": "backbone.model.lm_head.",
     "vision_tower.vision_model.": "encoder.model.",
     "multi_modal_projector.linear_1.": "connector.layers.0.",
     "multi_modal_projector.linear_2.": "connector.layers.2.",
-}
+    # what transformers keeps in memory, or writes since its version 5
+    "model.language_model.": "backbone.model.model.",
+    "lm_head.": "backbone.model.lm_head.",
+    "vision_tower.": "encoder.model.",
+    "model.vision_tower.vision_model.": "encoder.model.",
+    "model.vision_tower.": "encoder.model.",
+    "model.multi_modal_projector.linear_1.": "connector.layers.0.",
+    "model.multi_modal_projector.linear_2.": "connector.layers.2.",
+})  # fmt: skip
+TOWERS = ("clip_vision_model", "siglip_vision_model")
 POOLING = "SigLIP's pooling head, which gives no features"
 UNREAD = (Left("{}vision_model.head.{}", POOLING), Left("{}vision_tower.head.{}", POOLING))
 
 
-class Llava(Family):
+class Llava(StockFamily):
     what = "LlavaForConditionalGeneration of transformers: LLaVA-1.5, and others of its shape"
     model_types = ("llava",)
+    classes: ClassVar[tuple[str, str]] = ("LlavaForConditionalGeneration", "LlavaProcessor")
+    """the model's and its processor's"""
+    assembly: ClassVar[tuple[str, str]] = ("tiles", "the features of a tile stand one by one")
+    """its name, and what it does, for those that are another"""
+    rules: ClassVar[tuple[Rule, ...]] = RULES
 
     def recognises(self, folder: Folder) -> bool:
         return super().recognises(folder) and "vision_config" in folder.settings
 
     def config(self, folder: Folder) -> dict[str, Any]:
-        settings, given = folder.settings, folder.json("preprocessor_config.json")
+        settings, given = folder.settings, pixels_of(folder)
         _check(settings, str(folder.path))
         vision = settings["vision_config"]
         tower = {"type": "hf-vision", "architecture": vision, **normalisation(given, vision["model_type"])}
@@ -48,7 +67,7 @@ class Llava(Family):
                 "feature_layer": settings.get("vision_feature_layer", -2),
                 "drop_class_token": drops,
             },
-            "tiling": tiling_of(given, tower["mean"]),
+            **self.cutting(folder, given, tower["mean"]),
             "connector": {"type": "mlp", "depth": 2},
             "backbone": backbone,
             "tokenizer": {"type": "hf", "path": str(folder.path)},
@@ -56,26 +75,29 @@ class Llava(Family):
             "context": longest(backbone["architecture"]),
         }
 
+    def cutting(self, folder: Folder, given: dict[str, Any], mean: tuple[float, ...]) -> dict[str, Any]:
+        """Tiling and assembly, of the folder and its image processor's config."""
+        return {"tiling": tiling_of(given, mean), "assembly": self.assembly[0]}
+
     def table(self, config: ModelConfig, folder: Folder | None = None) -> Table:
-        """Published folders, and what `transformers` keeps in memory or writes since its version 5."""
-        memory = {
-            "model.language_model.": "backbone.model.model.",
-            "lm_head.": "backbone.model.lm_head.",
-            "vision_tower.": "encoder.model.",
-            "model.vision_tower.vision_model.": "encoder.model.",
-            "model.vision_tower.": "encoder.model.",
-            **{f"model.{theirs}": ours for theirs, ours in PREFIXES.items() if theirs.startswith("multi_modal")},
-        }
-        return Table(prefixes({**PREFIXES, **memory}), (*LANGUAGE_LEFT, *UNREAD))
+        return Table(self.rules, (*LANGUAGE_LEFT, *UNREAD))
 
     def obstacles(self, config: ModelConfig) -> list[str]:
-        found = tower_obstacles(config) + language_obstacles(config)
+        found = tower_obstacles(config, *TOWERS) + language_obstacles(config)
         if (connector := config.connector).type_name != "mlp" or getattr(connector, "depth", 0) != 2:
             found.append(f"connector '{connector.type_name}': it is an MLP of two layers there ('mlp')")
-        if config.assembly.type_name != "tiles":
-            found.append(f"assembly '{config.assembly.type_name}': the features of a tile stand one by one ('tiles')")
+        if (assembly := config.assembly.type_name) != self.assembly[0]:
+            found.append(f"assembly '{assembly}': {self.assembly[1]} there ('{self.assembly[0]}')")
+        return found or self.cutting_obstacles(config)
+
+    def cutting_obstacles(self, config: ModelConfig) -> list[str]:
+        """What keeps pictures from being cut as the stock processor does it."""
         mean = getattr(config.encoder.resolved(), "mean", None)
-        return found if found else pixel_obstacles(config, mean)  # pyright: ignore[reportArgumentType]
+        return pixel_obstacles(config, mean)  # pyright: ignore[reportArgumentType]
+
+    def cutting_stock(self, config: ModelConfig, pixels: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """How pictures are cut, for config.json and for the image processor, whose `pixels` are those of one tile."""
+        return {}, pixels
 
     def stock(self, model: Model) -> Stock:
         config, encoder = model.config, model.config.encoder.resolved()
@@ -85,8 +107,8 @@ class Llava(Family):
         strategy = "default" if encoder.drop_class_token and EXTRA_TOKENS[kind] else "full"
         image = model.tokenizer.with_specials((IMAGE,)).id_of(IMAGE)
         settings = {
-            "architectures": ["LlavaForConditionalGeneration"],
-            "model_type": "llava",
+            "architectures": [self.classes[0]],
+            "model_type": self.model_types[0],
             "dtype": "float32",
             "text_config": text,
             "vision_config": {**encoder.settings, "vision_use_head": False},
@@ -99,7 +121,7 @@ class Llava(Family):
             "tie_word_embeddings": text.get("tie_word_embeddings", False),
         }
         processor = {
-            "processor_class": "LlavaProcessor",
+            "processor_class": self.classes[1],
             "patch_size": encoder.settings["patch_size"],
             "num_additional_image_tokens": EXTRA_TOKENS[kind],
             "vision_feature_select_strategy": strategy,
@@ -108,23 +130,10 @@ class Llava(Family):
         assert encoder.mean is not None
         assert encoder.std is not None
         files = tokenizer_files(model.tokenizer, config.template, config.context, IMAGE)
-        pixels = processor_of(config, encoder.mean, encoder.std)
+        cutting, pixels = self.cutting_stock(config, processor_of(config, encoder.mean, encoder.std))
         files["chat_template.json"] = {"chat_template": files["tokenizer_config.json"]["chat_template"]}
         files |= {"preprocessor_config.json": {**pixels, **processor}, "processor_config.json": processor}
-        return Stock(settings, files, (IMAGE,))
-
-
-def conversation(folder: Folder, default_system: str = "") -> ChatTemplate:
-    """`USER: <image>` and a line end, the question, ` ASSISTANT:`, the answer, the token that ends texts."""
-    settings = folder.json("tokenizer_config.json")
-    end = token_of(settings, "eos_token") or "</s>"
-    return ChatTemplate(
-        document=Turn(end=end),
-        system=Turn(after=" "),
-        user=Turn(prefix="USER: ", after=" "),
-        assistant=Turn(prefix="ASSISTANT:", end=end),
-        image=IMAGE, begin=token_of(settings, "bos_token"), default_system=default_system, after_image="\n",
-    )  # fmt: skip
+        return Stock(settings | cutting, files, (IMAGE,))
 
 
 def _check(settings: dict[str, Any], where: str) -> None:
@@ -136,6 +145,11 @@ def _check(settings: dict[str, Any], where: str) -> None:
         raise ConfigError(f"{where}: vision_feature_layer names several layers; one is read here")
     if (kind := settings["vision_config"].get("model_type")) not in EXTRA_TOKENS:
         raise ConfigError(f"{where}: vision_config.model_type '{kind}' is none of {', '.join(EXTRA_TOKENS)}")
+    if settings.get("vision_feature_select_strategy", "default") == "default" and not EXTRA_TOKENS[kind]:
+        raise ConfigError(
+            f"{where}: vision_feature_select_strategy 'default' drops the first feature, which with '{kind}' is a "
+            "patch and no class token; only 'full' is read with it"
+        )
 
 
 @family

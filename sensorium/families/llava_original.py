@@ -11,9 +11,10 @@ from sensorium.errors import ConfigError
 from sensorium.families.family import Family, family
 from sensorium.families.folder import Folder
 from sensorium.families.language import LANGUAGE_LEFT, context_of, language_backbone
-from sensorium.families.llava import UNREAD, conversation
+from sensorium.families.llava import UNREAD
 from sensorium.families.pixels import background, normalisation
 from sensorium.families.rules import Table, prefixes
+from sensorium.families.templates import conversation
 from sensorium.model import ModelConfig
 
 LANGUAGES = {

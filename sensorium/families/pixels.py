@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from sensorium.encoders.hf import HFVision
+from sensorium.families.folder import Folder
 from sensorium.model import ModelConfig
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
+
+
+def pixels_of(folder: Folder) -> dict[str, Any]:
+    """What a folder says of pixels: its preprocessor_config.json or, since version 5 of `transformers`, what its
+    processor_config.json says of the image processor; empty if it has neither."""
+    nested = folder.json("processor_config.json").get("image_processor") or {}
+    return folder.json("preprocessor_config.json") or nested
 
 
 def normalisation(given: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -53,14 +61,14 @@ def pixel_obstacles(config: ModelConfig, mean: tuple[float, ...]) -> list[str]:
     return []
 
 
-def tower_obstacles(config: ModelConfig) -> list[str]:
-    """What keeps an encoder from being CLIP's or SigLIP's vision tower in `transformers`."""
+def tower_obstacles(config: ModelConfig, *kinds: str) -> list[str]:
+    """What keeps an encoder from being a vision tower of `transformers` of these model types."""
     encoder = config.encoder
     if not isinstance(encoder, HFVision.Config):
         return [f"encoder '{encoder.type_name}': the tower is one of transformers there ('hf-vision')"]
     kind, found = encoder.settings["model_type"], []
-    if kind not in ("clip_vision_model", "siglip_vision_model"):
-        found.append(f"encoder 'hf-vision': model_type '{kind}' is neither clip_vision_model nor siglip_vision_model")
+    if kind not in kinds:
+        found.append(f"encoder 'hf-vision': model_type '{kind}' is not {' or '.join(kinds)}")
     elif kind == "siglip_vision_model" and encoder.feature_layer is None:
         found.append("encoder.feature_layer: the last norm of SigLIP is not applied there; set -1 or another layer")
     if encoder.image_size is not None:

@@ -10,14 +10,14 @@ from sensorium.families.folder import Folder
 from sensorium.template import ChatTemplate, Turn
 from sensorium.tokenizers.tokenizer import Tokenizer
 
+IMAGE = "<image>"
 ROLES = ("system", "user", "assistant")
 
 
 def published_template(folder: Folder) -> ChatTemplate:
     """Ours of the folder's chat template, told by its marks and never run: ChatML's, Llama 3's or Phi-3's. Of another,
     or of none, what is left is running text between the tokens that begin and end it."""
-    settings = folder.json("tokenizer_config.json")
-    text = folder.text("chat_template.jinja") or str(settings.get("chat_template") or "")
+    settings, text = folder.json("tokenizer_config.json"), template_text(folder)
     begin, end = token_of(settings, "bos_token"), token_of(settings, "eos_token")
     begin = begin if settings.get("add_bos_token", begin and "Llama" in str(settings.get("tokenizer_class"))) else ""
     if "<|im_start|>" in text:
@@ -30,9 +30,36 @@ def published_template(folder: Folder) -> ChatTemplate:
         roles = {"system": Turn(), "user": Turn(), "assistant": Turn(end=end)}
     said = re.search(r"<\|im_start\|>system(?:\\n|\n)([^{}'<]+)<\|im_end\|>", text)
     default = said[1] if said else ""
-    return ChatTemplate(document=Turn(end=end), image="<image>", begin=begin, default_system=default).model_copy(
+    return ChatTemplate(document=Turn(end=end), image=IMAGE, begin=begin, default_system=default).model_copy(
         update=roles
     )
+
+
+def conversation(folder: Folder, default_system: str = "") -> ChatTemplate:
+    """Vicuna's: `USER: <image>` and a line end, the question, ` ASSISTANT:`, the answer, the token that ends texts. Of
+    a folder whose chat template has Mistral's marks, `[INST] <image>`, a line end, the question, ` [/INST]`, the
+    answer, the token that ends texts."""
+    settings = folder.json("tokenizer_config.json")
+    end = token_of(settings, "eos_token") or "</s>"
+    common: dict[str, Any] = {
+        "document": Turn(end=end), "image": IMAGE, "begin": token_of(settings, "bos_token"), "after_image": "\n"
+    }  # fmt: skip
+    if "[INST]" in template_text(folder):
+        user = Turn(prefix="[INST] ", after=" [/INST]")
+        return ChatTemplate(**common, system=Turn(after="\n"), user=user, assistant=Turn(end=end))
+    return ChatTemplate(
+        **common,
+        system=Turn(after=" "),
+        user=Turn(prefix="USER: ", after=" "),
+        assistant=Turn(prefix="ASSISTANT:", end=end),
+        default_system=default_system,
+    )
+
+
+def template_text(folder: Folder) -> str:
+    """The folder's chat template, from wherever versions of `transformers` have put it; empty if there is none."""
+    places = (folder.json(name).get("chat_template") for name in ("tokenizer_config.json", "chat_template.json"))
+    return folder.text("chat_template.jinja") or str(next((text for text in places if text), ""))
 
 
 def token_of(settings: dict[str, Any], name: str) -> str:

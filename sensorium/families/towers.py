@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from sensorium.config import find_part
 from sensorium.errors import ConfigError
-from sensorium.families.family import Family, Stock, family
+from sensorium.families.family import Family, Stock, StockFamily, family
 from sensorium.families.folder import Folder
-from sensorium.families.pixels import processor_of, tiling_of
+from sensorium.families.pixels import pixels_of, processor_of, tiling_of
 from sensorium.families.rules import DERIVED, Rule, Table
 from sensorium.families.templates import token_of, tokenizer_files
 from sensorium.interop import clip, siglip
@@ -25,7 +26,7 @@ BEGINNINGS = ("scale", "logit_bias")
 """What a head was begun with, which its weights have left behind."""
 
 
-class TwoTowers(Family):
+class TwoTowers(StockFamily):
     """What both share; the difference is in `sensorium.interop`'s tables."""
 
     outside: ClassVar[Mapping[str, tuple[str, str]]]
@@ -36,7 +37,7 @@ class TwoTowers(Family):
     """the parts, by name"""
 
     def config(self, folder: Folder) -> dict[str, Any]:
-        given = folder.json("preprocessor_config.json")
+        given = pixels_of(folder)
         found = type(self).translate(folder.settings, given)
         mean = found["encoder"]["mean"]
         tiling = tiling_of(given, mean) if given else found["tiling"]
@@ -44,8 +45,9 @@ class TwoTowers(Family):
         tokenizer = {"type": "hf", "path": str(folder.path)}
         return {**found, "tiling": tiling, "tokenizer": tokenizer, "template": template, "overflow": "truncate"}
 
+    @abstractmethod
     def template(self, folder: Folder, context: int) -> ChatTemplate:
-        raise NotImplementedError
+        """What opens and ends a text there."""
 
     def table(self, config: ModelConfig, folder: Folder | None = None) -> Table:
         rules = [
