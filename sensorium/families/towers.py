@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from sensorium.config import find_part
 from sensorium.errors import ConfigError
+from sensorium.families import open_clip
 from sensorium.families.family import Family, Stock, family
 from sensorium.families.folder import Folder
 from sensorium.families.pixels import processor_of, tiling_of
@@ -125,6 +126,9 @@ class CLIP(TwoTowers):
     outside, translate = clip.OUTSIDE, staticmethod(clip.clip_config)
     kinds: ClassVar[dict[str, str]] = {**KINDS, "connector": "class-token"}
     lead: ClassVar[Mapping[str, int]] = {"encoder.class_token": 2, "encoder.positions": 1}
+
+    def recognises(self, folder: Folder) -> bool:
+        return super().recognises(folder) and not open_clip.alone(folder)
 
     def template(self, folder: Folder, context: int) -> ChatTemplate:
         settings = folder.json("tokenizer_config.json")
