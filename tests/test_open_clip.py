@@ -19,7 +19,6 @@ from sensorium.encoders.encoder import Encoder
 from sensorium.errors import ConfigError
 from sensorium.families.importing import read_published
 from sensorium.interop.open_clip import vision_config
-from sensorium.model import Model
 from sensorium.sample import Image, Text, as_sample
 from sensorium.training.checkpoint import load_model
 
@@ -138,7 +137,7 @@ def test_the_vision_tower_alone_at_any_layer_and_size(tmp_path: Path) -> None:
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     outputs = theirs.vision_model(pixel_values=(tiles / 255 - mean) / std, output_hidden_states=True)
     normalised = theirs.vision_model.post_layernorm(outputs.last_hidden_state)
-    close = {"rtol": 1e-4, "atol": 1e-4}
+    close: Any = {"rtol": 1e-4, "atol": 1e-4}
     torch.testing.assert_close(encoder(folder)(tiles), normalised[:, 1:], **close)
     torch.testing.assert_close(encoder(folder, drop_class_token=False)(tiles), normalised, **close)
     for layer in (-2, -1, 1):
@@ -235,6 +234,6 @@ def test_dfn_has_its_published_size() -> None:
     config: Any = Encoder.Config.model_validate({"type": "open-clip", "tower": vision_config({"model_cfg": model})})
     assert (config.grid, config.tokens, config.dim, config.cut.num_heads) == ((27, 27), 729, 1280, 16)
     with torch.device("meta"):
-        built: Model = config.build()
+        built = config.build()
     projection = 1280 * 1024
     assert round((sum(p.numel() for p in built.parameters()) + projection) / 1e4) == 63268
