@@ -333,6 +333,15 @@ def test_encoder_announces_its_grid(name: str) -> None:
     assert all(isinstance(unit, nn.Module) for unit in units)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", names("encoder"))
+def test_encoder_reads_levels_as_floats_alike(name: str) -> None:
+    case = Case("encoder", name)
+    module, (tiles,) = case.build(), case.inputs(2)
+    exact = module(tiles)
+    assert (exact - module(tiles.float())).norm() < 0.05 * exact.norm(), "but for rounding where it resizes"
+
+
 @pytest.mark.parametrize("name", names("backbone"))
 class TestBackbone:
     def model(self, name: str) -> Any:

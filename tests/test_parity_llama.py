@@ -148,7 +148,7 @@ def test_a_missing_place_is_named() -> None:
 @needs_smollm
 @torch.no_grad()
 def test_smollm2_is_read_from_its_package() -> None:
-    """Against transformers' own reading of the same GGUF file needs accelerate, so: against its Llama, by meaning."""
+    """Our decoder against transformers' Llama with the same tensors; that they are read right says test_real_parts."""
     file = find_file(SMOLLM, ".gguf")
     state, architecture = read_gguf(file), gguf_architecture(file)
     model = transformers.LlamaForCausalLM(transformers.AutoConfig.for_model(**architecture)).eval()

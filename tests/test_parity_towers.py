@@ -16,12 +16,10 @@ from sensorium.data.batch import Batch, Pictures
 from sensorium.data.tiling import Cut, TilePlan
 from sensorium.encoders.encoder import Encoder
 from sensorium.errors import ConfigError
+from sensorium.families.importing import fill
+from sensorium.families.towers import CLIP, Siglip, TwoTowers
 from sensorium.fusion.fusion import Fusion
 from sensorium.heads.head import Head
-from sensorium.interop.clip import clip_config, clip_parts
-from sensorium.interop.fill import fill
-from sensorium.interop.siglip import siglip_config, siglip_parts
-from sensorium.interop.towers import Parts
 from sensorium.model import Model, ModelConfig
 
 transformers = pytest.importorskip("transformers", reason="pip install 'sensorium[hf]'")
@@ -49,14 +47,20 @@ def reference(kind: str) -> Any:
     return model.eval()
 
 
-def ours(kind: str, theirs: Any) -> Model:
-    config, parts = {"clip": (clip_config, clip_parts), "siglip": (siglip_config, siglip_parts)}[kind]
-    settings = config(theirs.config.to_dict(), {"image_mean": (0.4, 0.5, 0.6), "image_std": (0.2, 0.3, 0.4)})
+FAMILIES: dict[str, TwoTowers] = {"clip": CLIP(), "siglip": Siglip()}
+
+
+def ours(kind: str, theirs: Any, state: dict[str, Tensor] | None = None) -> Model:
+    """The reference in our parts, with its weights or with `state`."""
+    family = FAMILIES[kind]
+    colours = {"image_mean": (0.4, 0.5, 0.6), "image_std": (0.2, 0.3, 0.4)}
+    settings = type(family).translate(theirs.config.to_dict(), colours)
     base = toy_recipe().model.to_dict()
     model = toy_model()  # its tokenizer: ids are given here
     built = ModelConfig.from_dict(base | {"assembly": "tiles"} | settings)
     model = Model(built, Vocabulary(model.tokenizer))  # type: ignore[arg-type]
-    filled(model, parts(theirs.state_dict()))
+    found = theirs.state_dict() if state is None else state
+    assert fill(model, family.table(built).sort(found, "theirs"), {}, "theirs") == {}
     return model.eval()
 
 
@@ -70,11 +74,6 @@ class Vocabulary:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.tokenizer, name)
-
-
-def filled(model: Model, parts: Parts) -> None:
-    for name, tensors in parts.items():
-        fill(getattr(model, name), tensors, name)
 
 
 def batch_of(tiles: Tensor, length: int | None = None) -> Batch:
@@ -122,14 +121,15 @@ def test_embeddings_and_logits_are_those_of_transformers(kind: str, tiles: Tenso
 @pytest.mark.parametrize("kind", ["clip", "siglip"])
 def test_every_key_is_accounted_for(kind: str) -> None:
     theirs = reference(kind)
-    parts = {"clip": clip_parts, "siglip": siglip_parts}[kind]
     state = theirs.state_dict()
     with pytest.raises(ConfigError, match=r"unknown key 'text_model\.extra\.weight'"):
-        parts({**state, "text_model.extra.weight": torch.zeros(1)})
-    with pytest.raises(ConfigError, match=r"needs q, k and v projections"):
-        parts({k: v for k, v in state.items() if k != "text_model.encoder.layers.1.self_attn.k_proj.bias"})
-    with pytest.raises(ConfigError, match=r"lack 1 tensors of backbone, first 'norm\.bias'"):
-        filled(ours(kind, theirs), parts({k: v for k, v in state.items() if not k.endswith("final_layer_norm.bias")}))
+        ours(kind, theirs, {**state, "text_model.extra.weight": torch.zeros(1)})
+    with pytest.raises(ConfigError, match=r"'backbone\.blocks\.1\.qkv\.bias' stacks 3 tensors and there are only 2"):
+        ours(kind, theirs, {k: v for k, v in state.items() if k != "text_model.encoder.layers.1.self_attn.k_proj.bias"})
+    with pytest.raises(
+        ConfigError, match=r"lacks 1 tensors that its config asks for, first our 'backbone\.norm\.bias'"
+    ):
+        ours(kind, theirs, {k: v for k, v in state.items() if not k.endswith("final_layer_norm.bias")})
 
 
 @pytest.mark.parametrize(

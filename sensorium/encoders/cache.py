@@ -81,9 +81,11 @@ class FeatureCache(Kept):
 @contextmanager
 def cached_features(encoder: Encoder, folder: Path | None = None) -> Iterator[FeatureCache]:
     """Within it, `encoder` encodes each distinct tile once; a `ValueError` if any of it is being trained."""
-    if type(encoder).features is not Encoder.features:
-        name = type(encoder).Config.type_name
-        raise ConfigError(f"cache_features: tiles of the encoder '{name}' see each other; none has features of its own")
+    config: Any = encoder.config
+    try:
+        config.needs_no_neighbours()
+    except ValueError as error:
+        raise ConfigError(f"cache_features: {error}") from None
     before = vars(encoder).get("forward")  # an outer cache, if there is one
     cache = FeatureCache(encoder, folder)
     encoder.forward = cache

@@ -39,9 +39,17 @@ class Encoder(nn.Module, Part, family="encoder", package="sensorium.encoders"):
             """Width of a feature."""
             raise TypeError(f"{type(self).__qualname__} must define dim")
 
+        def needs_no_neighbours(self) -> None:
+            """A `ValueError` if tiles of this encoder see each other, so that a tile has no features of its own."""
+            if self.part.features is not Encoder.features:
+                raise ValueError(
+                    f"tiles of the encoder '{self.type_name}' see each other; none has features of its own"
+                )
+
     @abstractmethod
     def forward(self, tiles: Tensor) -> Tensor:
-        """`tiles` uint8 `[n, 3, height, width]` to features `[n, tokens, dim]`."""
+        """`tiles` uint8 `[n, 3, height, width]` to features `[n, tokens, dim]`. Floats of the same range, which an
+        encoder that resizes may hand on to another, mean the same."""
 
     def features(self, tiles: Tensor, pictures: Pictures) -> Tensor:
         """The features of all tiles of some pictures, in order. By default each tile is encoded by itself; an encoder
@@ -51,6 +59,12 @@ class Encoder(nn.Module, Part, family="encoder", package="sensorium.encoders"):
     def carried(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights of an encoder of another config, the input's size say, as this one needs them."""
         return state
+
+    def carried_below(self, start: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`state` of an encoder that this one is part of, with what begins with `start` carried over."""
+        own = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
+        others = {key: value for key, value in state.items() if not key.startswith(start)}
+        return others | {start + key: value for key, value in self.carried(own).items()} if own else state
 
     def shard_units(self) -> list[nn.Module]:
         """The modules that parallel training shards one by one."""

@@ -23,11 +23,17 @@ class Rule:
     """(i, n): their tensor is the i-th of n that ours stacks along the first dimension"""
     lead: int = 0
     """how many dimensions of 1 ours has before theirs; below 0, theirs before ours"""
+    turned: bool = False
+    """their matrix is ours transposed"""
 
     def to_ours(self, value: Tensor) -> Tensor:
+        if self.turned:
+            return value.transpose(0, -1)
         return value.reshape((1,) * self.lead + tuple(value.shape[max(0, -self.lead) :]))
 
     def to_theirs(self, value: Tensor) -> Tensor:
+        if self.turned:
+            return value.transpose(0, -1).contiguous()
         return value.reshape((1,) * -self.lead + tuple(value.shape[max(0, self.lead) :]))
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from sensorium.config import find_part
 from sensorium.errors import ConfigError
+from sensorium.families import open_clip
 from sensorium.families.family import Family, Stock, StockFamily, family
 from sensorium.families.folder import Folder
 from sensorium.families.pixels import pixels_of, processor_of, tiling_of
@@ -65,6 +66,10 @@ class TwoTowers(StockFamily):
         kinds = {part: getattr(config, part).type_name for part in self.kinds}
         found = [f"{part} '{kind}': it is '{self.kinds[part]}' there" for part, kind in kinds.items()
                  if kind != self.kinds[part]]  # fmt: skip
+        activations = {} if found else {part: getattr(config, part).activation for part in TOWERS.values()}
+        found += [
+            f"{part}: no activation there is '{a}'" for part, a in activations.items() if a not in THEIR_ACTIVATIONS
+        ]
         if found:
             return found
         again = type(self).translate(self.settings(config), _normalisation(config))
@@ -127,6 +132,9 @@ class CLIP(TwoTowers):
     outside, translate = clip.OUTSIDE, staticmethod(clip.clip_config)
     kinds: ClassVar[dict[str, str]] = {**KINDS, "connector": "class-token"}
     lead: ClassVar[Mapping[str, int]] = {"encoder.class_token": 2, "encoder.positions": 1}
+
+    def recognises(self, folder: Folder) -> bool:
+        return super().recognises(folder) and not open_clip.alone(folder)
 
     def template(self, folder: Folder, context: int) -> ChatTemplate:
         settings = folder.json("tokenizer_config.json")

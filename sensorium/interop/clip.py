@@ -1,13 +1,11 @@
-"""`transformers`' CLIP as our two towers: its config, and its weights with every key accounted for."""
+"""`transformers`' CLIP as our two towers: its config, and the names of its tensors outside of the blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
-from sensorium.interop.towers import Parts, activation, sorted_out
+from sensorium.interop.towers import activation
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 VISION: dict[str, Any] = {"image_size": 224, "patch_size": 32, "hidden_size": 768, "num_hidden_layers": 12,
@@ -32,7 +30,6 @@ OUTSIDE = {
     "text_projection.weight": ("head", "projection.weight"),
     "logit_scale": ("head", "logit_scale"),
 }
-DERIVED = ("position_ids",)
 
 
 def clip_config(architecture: Mapping[str, Any], preprocessor: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -74,12 +71,3 @@ def clip_config(architecture: Mapping[str, Any], preprocessor: Mapping[str, Any]
         "head": {"type": "embedding"},
         "context": text["max_position_embeddings"],
     }
-
-
-def clip_parts(state: Mapping[str, Tensor]) -> Parts:
-    """The tensors of a `CLIPModel` under our names, by part. An unknown key is a `ConfigError`."""
-    parts = sorted_out(state, OUTSIDE, DERIVED)
-    encoder = parts["encoder"]
-    for name, shape in (("class_token", (1, 1, -1)), ("positions", (1, *encoder["positions"].shape))):
-        encoder[name] = encoder[name].reshape(shape)
-    return parts

@@ -1,14 +1,12 @@
-"""`transformers`' SigLIP as our two towers: its config, and its weights with every key accounted for."""
+"""`transformers`' SigLIP as our two towers: its config, and the names of its tensors outside of the blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from sensorium.errors import ConfigError
-from sensorium.interop.towers import Parts, activation, sorted_out
+from sensorium.interop.towers import activation
 
 HALF = (0.5, 0.5, 0.5)
 VISION: dict[str, Any] = {"image_size": 224, "patch_size": 16, "hidden_size": 768, "num_hidden_layers": 12,
@@ -44,8 +42,6 @@ OUTSIDE = {
     "logit_scale": ("head", "logit_scale"),
     "logit_bias": ("head", "logit_bias"),
 }
-DERIVED = ("position_ids",)
-SCALARS = ("logit_scale", "logit_bias")
 
 
 def siglip_config(architecture: Mapping[str, Any], preprocessor: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -96,12 +92,3 @@ def siglip_config(architecture: Mapping[str, Any], preprocessor: Mapping[str, An
         "head": {"type": "embedding", "bias": True, "scale": 10, "max_scale": None, "logit_bias": -10},
         "context": text["max_position_embeddings"],
     }
-
-
-def siglip_parts(state: Mapping[str, Tensor]) -> Parts:
-    """The tensors of a `SiglipModel` under our names, by part. An unknown key is a `ConfigError`."""
-    parts = sorted_out(state, OUTSIDE, DERIVED)
-    parts["encoder"]["positions"] = parts["encoder"]["positions"][None]
-    for name in SCALARS:
-        parts["head"][name] = parts["head"][name].reshape(())
-    return parts

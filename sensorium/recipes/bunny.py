@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sensorium.encoders.encoder import Encoder
 from sensorium.recipe import Recipe, recipe
 from sensorium.recipes.llava import stage
 from sensorium.recipes.mini import align_connector, instruct, miniature, see
@@ -13,11 +14,13 @@ from sensorium.stage import Stage
 LAION_2M = slot("llava", "bunny-pretrain-laion-2m", "Bunny-pretrain-LAION-2M (its .json, and images)")
 BUNNY_695K = slot("llava", "bunny-695k", "Bunny-695K (bunny_695k.json and images)")
 LLAVA_1_4M = slot("llava", "bunny-llava-1.4m", "Bunny-LLaVA-1.4M (its .json, and images)")
+ALLAVA_1_3M = slot("llava", "bunny-allava-1.3m", "Bunny-ALLaVA-1.3M (its .json, and images)")
+LLAVA_ALLAVA_2M = slot("llava", "bunny-llava-allava-2m", "Bunny-LLaVA-ALLaVA-2M (its .json, and images)")
 UNFROZEN = ["encoder", "connector", "adapters"]
 ATTACH = {"type": "attach-adapters", "adapters": {"type": "lora", "rank": 128, "alpha": 256, "dropout": 0.05}}
 
 
-def model(language: dict[str, Any], end: str) -> dict[str, Any]:
+def model(language: dict[str, Any], end: str, **changes: Any) -> dict[str, Any]:
     """All 729 features of SigLIP's last layer but one, an MLP, a language model."""
     return {
         "encoder": siglip_so400m_384(feature_layer=-2),
@@ -28,6 +31,7 @@ def model(language: dict[str, Any], end: str) -> dict[str, Any]:
         "template": vicuna(end=end, begin="").to_dict(),
         "context": 2048,
         "overflow": "truncate",
+        **changes,
     }
 
 
@@ -35,12 +39,13 @@ def tuned(name: str, data: dict[str, Any], samples: int, lr: float, **keys: Any)
     """A run of adapters on all linear maps of the language model; the projector learns a tenth as fast."""
     trainable = keys.pop("trainable", ["connector", "adapters"])
     rates = {part: lr / 10 for part in trainable if part != "adapters"}
-    return stage(name, [data], samples, 128, lr=lr, lr_of=rates, trainable=trainable, edits=[ATTACH], **keys)
+    edits = keys.pop("edits", [ATTACH])
+    return stage(name, [data], samples, 128, lr=lr, lr_of=rates, trainable=trainable, edits=edits, **keys)
 
 
-def merged(name: str, data: dict[str, Any], *more: dict[str, Any]) -> dict[str, Any]:
+def merged(name: str, data: dict[str, Any], *more: dict[str, Any], length: int = 2048) -> dict[str, Any]:
     """Folds adapters into the language model; trains nothing."""
-    return {"name": name, "data": [{"source": data}], "steps": 0, "length": 2048, "edits": ["merge-adapters", *more]}
+    return {"name": name, "data": [{"source": data}], "steps": 0, "length": length, "edits": ["merge-adapters", *more]}
 
 
 @recipe
@@ -76,6 +81,40 @@ def bunny_8b() -> Recipe:
             merged("mean", LLAVA_1_4M, average),
         ],
     })  # fmt: skip
+
+
+@recipe
+def bunny_8b_s2() -> Recipe:
+    """Bunny-v1.1-Llama-3-8B-V: SigLIP at three scales of 1152 pixels (S2, 2403.13043), still 729 features a picture.
+    The second run is published as its data and share alone; here it is tuned as the first."""
+    wide = {**ATTACH, "adapters": {**ATTACH["adapters"], "rank": 256, "alpha": 256}}
+    keys = {"edits": [wide], "trainable": UNFROZEN, "length": 4096}
+    s2 = {"type": "s2", "scales": [1, 2, 3], "antialias": False, "encoder": siglip_so400m_384(feature_layer=-2)}
+    average = {"type": "average", "shares": {"first-merged": 0.42}}
+    return Recipe.from_dict({
+        "name": "bunny-8b-s2",
+        "summary": "SigLIP at three scales and Llama-3-8B, two runs averaged (Bunny-v1.1-Llama-3-8B-V)",
+        "miniature": "bunny-s2-mini",
+        "model": model(LLAMA_3_8B, "<|end_of_text|>", encoder=s2, context=4096),
+        "stages": [
+            stage("align", [LAION_2M], 2_000_000, 256, lr=1e-3, trainable=["connector"], length=4096),
+            tuned("first", ALLAVA_1_3M, 1_300_000, 1e-4, **{**keys, "trainable": ["connector", "adapters"]}),
+            merged("first-merged", ALLAVA_1_3M, length=4096),
+            tuned("second", LLAVA_ALLAVA_2M, 2_000_000, 1e-4, starts_from="align", **keys),
+            merged("mean", LLAVA_ALLAVA_2M, average, length=4096),
+        ],
+    })  # fmt: skip
+
+
+@recipe
+def bunny_s2_mini() -> Recipe:
+    """`bunny-mini` with an encoder of half the side, at two scales: as many features a picture, twice as wide."""
+    small = bunny_mini()
+    half = {**small.model.encoder.to_dict(), "image_size": 32, "patch_size": 4}
+    encoder = Encoder.Config.model_validate({"type": "s2", "encoder": half})
+    model = small.model.model_copy(update={"encoder": encoder})
+    summary = "Bunny's structure on FactorWorld, its encoder at two scales"
+    return small.model_copy(update={"name": "bunny-s2-mini", "summary": summary, "model": model})
 
 
 @recipe
