@@ -120,10 +120,11 @@ def llava_1_5_mini() -> Recipe:
 
 @recipe
 def llava_next_mini() -> Recipe:
-    """LLaVA-NeXT's parts and stages on FactorWorld: an encoder for 32 pixels sees a thumbnail and four tiles."""
-    see, speak, align, tune = stages()
-    align = align.model_copy(update={"trainable": ("connector", "assembly")})
+    """LLaVA-NeXT's parts and stages on FactorWorld: pictures twice as wide as high, a thumbnail and two tiles."""
+    wide: dict[str, Any] = {"size": (128, 64)}
+    align = align_connector(**wide).model_copy(update={"trainable": ("connector", "assembly")})
+    tune = instruct(6000, **wide)
     tune = tune.model_copy(update={"trainable": (*tune.trainable, "assembly")})
-    changes = ("encoder.image_size=32", "tiling={type: grid, thumbnail: stretch}", "connector=mlp", "assembly=unpad")
-    all_stages = see, speak, align, tune
-    return miniature("llava-next-mini", "LLaVA-NeXT's structure on FactorWorld", *changes, stages=all_stages)
+    changes = ("tiling={type: grid, thumbnail: stretch}", "connector=mlp", "assembly=unpad")
+    stages = see(**wide), speak(), align, tune
+    return miniature("llava-next-mini", "LLaVA-NeXT's structure on FactorWorld", *changes, stages=stages, **wide)

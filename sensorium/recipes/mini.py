@@ -53,7 +53,8 @@ def instruct(steps: int = 3700, **changes: Any) -> Stage:
 CAUSAL = NextToken.Config()
 
 
-def miniature(name: str, summary: str, *changes: str, stages: tuple[Stage, ...], size: int = 64) -> Recipe:
-    """`MODEL` with some of its config changed, in stages of its own, examined as the demo is."""
-    suite = FactorWorldSuite.Config(world=world(size=(size, size)))
+def miniature(name: str, summary: str, *changes: str, stages: tuple[Stage, ...], **changed: Any) -> Recipe:
+    """`MODEL` with some of its config changed, in stages of its own, examined as the demo is, in a world with what is
+    `changed`."""
+    suite = FactorWorldSuite.Config(world=world(**changed))
     return Recipe(name=name, summary=summary, model=MODEL.override(*changes), stages=stages, evaluation=(suite,))
