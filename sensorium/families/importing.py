@@ -51,7 +51,7 @@ def read_published(path: Path, tokenizer: str = "", changes: tuple[str, ...] = (
     name, family = recognised(folder)
     data = family.config(folder)
     if tokenizer:
-        data["tokenizer"] = {"type": "hf", "path": tokenizer}
+        data["tokenizer"] = {**data["tokenizer"], "path": tokenizer}
     config = ModelConfig.from_dict(data, where=f"the config made of {path}").override(*changes).resolved()
     table = family.table(config, folder)
     sorted_out = table.sort(folder.tensors(*family.files), str(path))

@@ -1,0 +1,534 @@
+"""Checkpoints in layouts that only their authors' code reads, against the specification written out in plain torch.
+
+Every reference reads tensors under the checkpoint's own keys, one sample at a time and without padding or a cache.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image as PILImage
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer as RustTokenizer
+from tokenizers import decoders, models, pre_tokenizers
+from torch import Tensor
+
+from sensorium.checks.full_size import on_meta
+from sensorium.data.batch import collate
+from sensorium.data.tiling import Cut
+from sensorium.errors import ConfigError
+from sensorium.families.family import recognised
+from sensorium.families.folder import Folder
+from sensorium.families.importing import fill, read_published
+from sensorium.generation.engine import Sampler, stream
+from sensorium.laid_out import LaidOut
+from sensorium.model import Model, ModelConfig
+from sensorium.recipe import find_recipe
+from sensorium.sample import Image, Text, as_sample
+from sensorium.training.checkpoint import load_model
+
+pytest.importorskip("transformers", reason="pip install 'sensorium[hf]'")
+torch.set_num_threads(1)
+
+Shapes = dict[str, tuple[int, ...]]
+State = Mapping[str, Tensor]
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
+
+
+# --- checkpoints with random weights ---
+
+
+def random_state(shapes: Shapes) -> dict[str, Tensor]:
+    """Weights that keep what passes through them at its scale; norms and biases random, too."""
+    generator = torch.Generator().manual_seed(0)
+    made = {}
+    for key, shape in shapes.items():
+        scale = 0.2 if len(shape) == 1 else 1.0 if "embed" in key or "latents" in key else shape[-1] ** -0.5
+        made[key] = torch.randn(shape, generator=generator) * scale + float("norm" in key and key.endswith("weight"))
+    return made
+
+
+def write_tokenizer(folder: Path, specials: tuple[str, ...], **settings: Any) -> None:
+    """A tokenizer of bytes and a few special tokens before them."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    rust = RustTokenizer(models.BPE({token: i for i, token in enumerate([*specials, *alphabet])}, []))
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = decoders.ByteLevel()
+    rust.add_special_tokens(list(specials))
+    rust.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+
+
+def noise(seed: int, size: tuple[int, int]) -> bytes:
+    """A PNG of random pixels."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    PILImage.fromarray(pixels).save(buffer, "png")
+    return buffer.getvalue()
+
+
+PROMPTS = tuple(
+    as_sample([segment if isinstance(segment, Text) else Image(segment, role="user") for segment in said])
+    for said in (
+        [noise(0, (28, 28)), Text("what?", role="user")],
+        [Text("see", role="user"), noise(1, (60, 28)), noise(2, (28, 90)), Text("both", role="user")],
+        [Text("no picture at all", role="user")],
+        [noise(3, (50, 64)), Text("a longer question than the others", role="user")],
+    )
+)
+
+
+# --- the reference's parts ---
+
+
+def layer_norm(s: State, name: str, x: Tensor, eps: float = 1e-5) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt() * s[f"{name}.weight"] + s[f"{name}.bias"]
+
+
+def rms_norm(weight: Tensor, x: Tensor, eps: float = 1e-5) -> Tensor:
+    return x / (x.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+
+
+def linear(s: State, name: str, x: Tensor) -> Tensor:
+    return x @ s[f"{name}.weight"].T + s.get(f"{name}.bias", torch.zeros(()))
+
+
+def gelu(x: Tensor) -> Tensor:
+    return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    return x / (1 + torch.exp(-1.702 * x))
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, seen: Tensor | None = None) -> Tensor:
+    """Of `q` `[queries, inner]` and `k`, `v` `[keys, inner]`; `seen` bool `[queries, keys]`."""
+    q, k, v = (x.view(len(x), heads, -1).transpose(0, 1) for x in (q, k, v))
+    scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
+    if seen is not None:
+        scores = scores.masked_fill(~seen, -math.inf)
+    return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1)
+
+
+def patches_of(s: State, weight: str, pixels: Tensor) -> Tensor:
+    """`[3, height, width]` to `[patches, width]`, row by row."""
+    kernel = s[weight]
+    side = kernel.shape[-1]
+    cells = pixels.unfold(1, side, side).unfold(2, side, side)  # 3, rows, columns, side, side
+    return cells.permute(1, 2, 0, 3, 4).flatten(0, 1).flatten(1) @ kernel.flatten(1).T
+
+
+def siglip(s: State, start: str, pixels: Tensor, head_dim: int) -> Tensor:
+    x = patches_of(s, f"{start}embeddings.patch_embedding.weight", pixels)
+    x = x + s[f"{start}embeddings.patch_embedding.bias"] + s[f"{start}embeddings.position_embedding.weight"]
+    for n in range(2):
+        name = f"{start}encoder.layers.{n}."
+        y = layer_norm(s, f"{name}layer_norm1", x, 1e-6)
+        q, k, v = (linear(s, f"{name}self_attn.{part}_proj", y) for part in "qkv")
+        x = x + linear(s, f"{name}self_attn.out_proj", attend(q, k, v, y.shape[1] // head_dim))
+        y = layer_norm(s, f"{name}layer_norm2", x, 1e-6)
+        x = x + linear(s, f"{name}mlp.fc2", gelu_tanh(linear(s, f"{name}mlp.fc1", y)))
+    return layer_norm(s, f"{start}post_layernorm", x, 1e-6)
+
+
+def open_clip(s: State, start: str, pixels: Tensor, head_dim: int) -> Tensor:
+    """The patches of the last layer behind its norm."""
+    x = torch.cat([s[f"{start}class_embedding"][None], patches_of(s, f"{start}conv1.weight", pixels)])
+    x = layer_norm(s, f"{start}ln_pre", x + s[f"{start}positional_embedding"])
+    for n in range(2):
+        name = f"{start}transformer.resblocks.{n}."
+        y = layer_norm(s, f"{name}ln_1", x)
+        q, k, v = (y @ s[f"{name}attn.in_proj_weight"].T + s[f"{name}attn.in_proj_bias"]).chunk(3, dim=1)
+        x = x + linear(s, f"{name}attn.out_proj", attend(q, k, v, y.shape[1] // head_dim))
+        y = layer_norm(s, f"{name}ln_2", x)
+        x = x + linear(s, f"{name}mlp.c_proj", quick_gelu(linear(s, f"{name}mlp.c_fc", y)))
+    return layer_norm(s, f"{start}ln_post", x)[1:]
+
+
+def resample(s: State, start: str, x: Tensor, head_dim: int, seen: Tensor | None = None,
+             asked: Tensor | None = None) -> Tensor:  # fmt: skip
+    """Of features `[n, dim]`: `seen` bool `[n]`, `asked` `[m, language_dim]`."""
+    z = count = s[f"{start}latents"]
+    if asked is not None:
+        words = linear(s, f"{start}text_projection.2", gelu(linear(s, f"{start}text_projection.0", asked)))
+        z = torch.cat([z, words])
+    for n in range(2):
+        name = f"{start}layers.{n}."
+        normed = layer_norm(s, f"{name}0.norm_latents", z)
+        both = torch.cat([layer_norm(s, f"{name}0.norm_media", x), normed])
+        k, v = linear(s, f"{name}0.to_kv", both).chunk(2, dim=1)
+        mask = None if seen is None else torch.cat([seen, torch.ones(len(z), dtype=torch.bool)]).expand(len(z), -1)
+        q = linear(s, f"{name}0.to_q", normed)
+        z = z + linear(s, f"{name}0.to_out", attend(q, k, v, q.shape[1] // head_dim, mask))
+        z = z + linear(s, f"{name}1.3", gelu(linear(s, f"{name}1.1", layer_norm(s, f"{name}1.0", z))))
+    z = layer_norm(s, f"{start}norm", z[: len(count)])
+    return linear(s, f"{start}projection", z) if f"{start}projection.weight" in s else z
+
+
+def rotated(x: Tensor, heads: int, theta: float) -> Tensor:
+    """`[tokens, heads * d]` with the halves of each head turned by its token's place."""
+    x = x.view(len(x), heads, -1)
+    d = x.shape[-1]
+    angles = torch.arange(len(x))[:, None, None] * theta ** (-torch.arange(0, d, 2) / d)
+    low, high = x[..., : d // 2], x[..., d // 2 :]
+    return torch.cat([low * angles.cos() - high * angles.sin(), high * angles.cos() + low * angles.sin()], -1).flatten(
+        1
+    )
+
+
+def causal(tokens: int) -> Tensor:
+    return torch.ones(tokens, tokens, dtype=torch.bool).tril()
+
+
+def phi_3(s: State, start: str, x: Tensor, heads: int) -> Tensor:
+    """Embeddings to hidden states."""
+    for n in range(2):
+        name = f"{start}layers.{n}."
+        y = rms_norm(s[f"{name}input_layernorm.weight"], x)
+        q, k, v = linear(s, f"{name}self_attn.qkv_proj", y).chunk(3, dim=1)
+        q, k = rotated(q, heads, 1e4), rotated(k, heads, 1e4)
+        x = x + linear(s, f"{name}self_attn.o_proj", attend(q, k, v, heads, causal(len(x))))
+        y = rms_norm(s[f"{name}post_attention_layernorm.weight"], x)
+        gate, up = linear(s, f"{name}mlp.gate_up_proj", y).chunk(2, dim=1)
+        x = x + linear(s, f"{name}mlp.down_proj", F.silu(gate) * up)
+    return rms_norm(s[f"{start}norm.weight"], x)
+
+
+# --- comparing ---
+
+
+Think = Callable[[list[int]], Tensor]
+"""Text token ids, in which a picture is one token, to the logits of every place of the sequence"""
+
+
+def as_text(laid: LaidOut, picture: int) -> list[int]:
+    """The tokens of a text, one for each picture."""
+    firsts = laid.media & ~np.concatenate([[False], laid.media[:-1]])
+    ids = np.where(firsts, picture, laid.ids)
+    return ids[firsts | ~laid.media].tolist()
+
+
+@torch.no_grad()
+def agrees(model: Model, reference: Callable[[Model, LaidOut], tuple[Think, list[int]]], steps: int = 8) -> None:
+    """Logits of all prompts in one padded batch, and what is written greedily after them."""
+    laid = [model.layout(prompt, reply="assistant") for prompt in PROMPTS]
+    hidden = model(collate([[one] for one in laid], model.layout))
+    assert len({len(one) for one in laid}) == len(laid), "rows are padded"
+    thinking = [reference(model, one) for one in laid]
+    for row, (one, (think, ids)) in enumerate(zip(laid, thinking, strict=True)):
+        torch.testing.assert_close(model.head(hidden[row, : len(one)]), think(ids), **CLOSE)
+    written = list(zip(*stream(model, laid, steps, Sampler(0.0, 1.0, 0, model.device)), strict=True))
+    stop = model.tokenizer.markers(model.config.template.assistant.end)[0]
+    assert any(token is not None for row in written[0:] for token in row)
+    for (think, ids), row in zip(thinking, written, strict=True):
+        wanted: list[int | None] = []
+        while len(wanted) < len(row):
+            chosen = int(think(ids)[-1].argmax())
+            ended = chosen == stop or (bool(wanted) and wanted[-1] is None)
+            wanted.append(None if ended else chosen)
+            ids = [*ids, chosen]
+        assert list(row) == wanted
+
+
+class Announced(Folder):
+    """A folder of settings whose tensors have shapes and no memory."""
+
+    def __init__(self, path: Path, settings: dict[str, Any], shapes: Shapes) -> None:
+        path.mkdir(exist_ok=True)
+        (path / "config.json").write_text(json.dumps(settings))
+        super().__init__(path)
+        self.shapes = shapes
+
+    def tensors(self, *files: str) -> dict[str, Tensor]:
+        return {key: torch.empty(shape, device="meta") for key, shape in self.shapes.items()}
+
+
+def at_full_size(folder: Announced) -> tuple[Model, dict[str, int]]:
+    """The model that a published folder becomes, every tensor in its place, and the parameters that are
+    left out, by key."""
+    _, family = recognised(folder)
+    model = on_meta(ModelConfig.from_dict(family.config(folder)))
+    given = folder.tensors()
+    done = family.table(model.config, folder).sort(given, "there")
+    assert not fill(model, done, {}, "there")
+    return model, {key: given[key].numel() for key in done.left}
+
+
+def size_of(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+# --- xGen-MM ---
+
+
+PHI_SPECIALS = ("<unk>", "<s>", "</s>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<pad>")
+KNOWN = len(PHI_SPECIALS) + 256
+
+
+def resampler_shapes(start: str, dim: int, inner: int, depth: int, latents: int, out: int | None) -> Shapes:
+    shapes: Shapes = {f"{start}latents": (latents, dim)}
+    for n in range(depth):
+        layer = f"{start}layers.{n}."
+        for norm in ("0.norm_media", "0.norm_latents", "1.0"):
+            shapes |= {f"{layer}{norm}.weight": (dim,), f"{layer}{norm}.bias": (dim,)}
+        shapes |= {f"{layer}0.to_q.weight": (inner, dim), f"{layer}0.to_kv.weight": (2 * inner, dim),
+                   f"{layer}0.to_out.weight": (dim, inner), f"{layer}1.1.weight": (4 * dim, dim),
+                   f"{layer}1.3.weight": (dim, 4 * dim)}  # fmt: skip
+    shapes |= {f"{start}norm.weight": (dim,), f"{start}norm.bias": (dim,)}
+    return shapes | ({} if out is None else linear_shapes(f"{start}projection", dim, out))
+
+
+def linear_shapes(name: str, before: int, after: int) -> Shapes:
+    return {f"{name}.weight": (after, before), f"{name}.bias": (after,)}
+
+
+def siglip_shapes(start: str, dim: int, mlp: int, depth: int, patch: int, places: int) -> Shapes:
+    patches = f"{start}embeddings.patch_embedding"
+    shapes: Shapes = {f"{patches}.weight": (dim, 3, patch, patch), f"{patches}.bias": (dim,),
+                      f"{start}embeddings.position_embedding.weight": (places, dim)}  # fmt: skip
+    norms = [f"{start}post_layernorm", f"{start}head.layernorm"]
+    for n in range(depth):
+        layer = f"{start}encoder.layers.{n}."
+        norms += [f"{layer}layer_norm1", f"{layer}layer_norm2"]
+        for part in ("q", "k", "v", "out"):
+            shapes |= linear_shapes(f"{layer}self_attn.{part}_proj", dim, dim)
+        shapes |= linear_shapes(f"{layer}mlp.fc1", dim, mlp) | linear_shapes(f"{layer}mlp.fc2", mlp, dim)
+    head = f"{start}head."
+    shapes |= {f"{head}probe": (1, 1, dim), f"{head}attention.in_proj_weight": (3 * dim, dim),
+               f"{head}attention.in_proj_bias": (3 * dim,)}  # fmt: skip
+    shapes |= linear_shapes(f"{head}attention.out_proj", dim, dim)
+    shapes |= linear_shapes(f"{head}mlp.fc1", dim, mlp) | linear_shapes(f"{head}mlp.fc2", mlp, dim)
+    return shapes | {f"{norm}.{kind}": (dim,) for norm in norms for kind in ("weight", "bias")}
+
+
+def open_clip_shapes(start: str, dim: int, depth: int, patch: int, places: int, joint: int) -> Shapes:
+    shapes: Shapes = {f"{start}class_embedding": (dim,), f"{start}positional_embedding": (places + 1, dim),
+                      f"{start}proj": (dim, joint), f"{start}conv1.weight": (dim, 3, patch, patch)}  # fmt: skip
+    norms = [f"{start}ln_pre", f"{start}ln_post"]
+    for n in range(depth):
+        block = f"{start}transformer.resblocks.{n}."
+        norms += [f"{block}ln_1", f"{block}ln_2"]
+        shapes |= {f"{block}attn.in_proj_weight": (3 * dim, dim), f"{block}attn.in_proj_bias": (3 * dim,)}
+        shapes |= linear_shapes(f"{block}attn.out_proj", dim, dim)
+        shapes |= linear_shapes(f"{block}mlp.c_fc", dim, 4 * dim) | linear_shapes(f"{block}mlp.c_proj", 4 * dim, dim)
+    return shapes | {f"{norm}.{kind}": (dim,) for norm in norms for kind in ("weight", "bias")}
+
+
+def phi_shapes(start: str, dim: int, mlp: int, depth: int, rows: int) -> Shapes:
+    """With the three new tokens of xGen-MM."""
+    embed, head = f"{start}model.embed_tokens", f"{start}lm_head"
+    shapes: Shapes = {f"{embed}.weight": (rows, dim), f"{embed}.additional_embedding.weight": (3, dim),
+                      f"{start}model.norm.weight": (dim,)}  # fmt: skip
+    for n in range(depth):
+        layer = f"{start}model.layers.{n}."
+        shapes |= {f"{layer}self_attn.qkv_proj.weight": (3 * dim, dim), f"{layer}self_attn.o_proj.weight": (dim, dim),
+                   f"{layer}mlp.gate_up_proj.weight": (2 * mlp, dim), f"{layer}mlp.down_proj.weight": (dim, mlp),
+                   f"{layer}input_layernorm.weight": (dim,),
+                   f"{layer}post_attention_layernorm.weight": (dim,)}  # fmt: skip
+    return shapes | linear_shapes(head, dim, rows) | linear_shapes(f"{head}.additional_fc", dim, 3)
+
+
+def xgen_shapes(kind: str, tower: Shapes, dim: int, wide: int, inner: int, depth: int, latents: int) -> Shapes:
+    """`dim` is the tower's width, `wide` the language model's."""
+    start = "vlm.vision_tokenizer."
+    shapes = tower | resampler_shapes(start, dim, inner, depth, latents, wide)
+    if kind == "blip_3":
+        names = f"{start}text_projection."
+        shapes |= linear_shapes(f"{names}0", wide, dim) | linear_shapes(f"{names}2", dim, dim)
+    return shapes
+
+
+def small_xgen(kind: str) -> Shapes:
+    if kind == "xgenmm":
+        dim, tower = 144, siglip_shapes("vlm.vision_encoder.", 144, 40, 2, 7, 16)
+    else:
+        dim, tower = 160, open_clip_shapes("vlm.vision_encoder.", 160, 2, 7, 16, 12)
+    language = phi_shapes("vlm.lang_model.", 32, 48, 2, KNOWN + 7)
+    return xgen_shapes(kind, tower, dim, 32, 192, 2, 5) | language
+
+
+def xgen_settings(kind: str, **text: Any) -> dict[str, Any]:
+    start = "xgenmm" if kind == "xgenmm" else "blip_3"
+    grids = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]
+    return {
+        "model_type": kind,
+        "vision_encoder_config": {
+            "model_type": f"{start}_vision_encoder", "anyres_patch_sampling": True, "image_aspect_ratio": "anyres",
+            **({"anyres_grids": grids} if text and kind == "xgenmm" else {}),
+        },
+        "vision_tokenizer_config": {"model_type": f"{start}_vision_tokenizer", "image_aspect_ratio": "anyres"},
+        "text_config": {"model_type": "phi3", "initial_tokenizer_len": 32012, "sliding_window": 2047, **text},
+    }  # fmt: skip
+
+
+def xgen_folder(kind: str, path: Path, state: dict[str, Tensor] | None = None) -> Path:
+    path.mkdir(exist_ok=True)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "num_key_value_heads": 4, "vocab_size": KNOWN + 7, "pad_token_id": 3, "bos_token_id": 1,
+             "eos_token_id": 3, "initial_tokenizer_len": KNOWN}  # fmt: skip
+    (path / "config.json").write_text(json.dumps(xgen_settings(kind, **sizes)))
+    write_tokenizer(path, PHI_SPECIALS, bos_token="<s>", eos_token="<|endoftext|>", pad_token="<|endoftext|>",
+                    add_bos_token=False)  # fmt: skip
+    save_file(random_state(small_xgen(kind)) if state is None else state, path / "model.safetensors")
+    return path
+
+
+def strips(features: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
+    """The tiles' features `[1 + cells, places, dim]` as the released code groups them, and what is no padding."""
+    rows, columns, places = cut.plan.rows, cut.plan.columns, features.shape[1]
+    side = math.isqrt(places)
+    cells = features[1:].view(rows, columns, side, side, -1).permute(0, 2, 1, 3, 4)
+    high, wide = rows * side, columns * side
+    seen = torch.ones(high, wide, dtype=torch.bool)
+    width, height = cut.size
+    if width / height > wide / high:
+        pad = (high - int(height * (wide / width))) // 2
+        seen[:pad] = seen[high - pad :] = False
+    else:
+        pad = (wide - int(width * (high / height))) // 2
+        seen[:, :pad] = seen[:, wide - pad :] = False
+    grouped = cells.reshape(rows * columns, places, -1)
+    whole = torch.ones(1, places, dtype=torch.bool)
+    return torch.cat([features[:1], grouped]), torch.cat([whole, seen.reshape(rows * columns, places)])
+
+
+def xgen(kind: str, s: State) -> Callable[[Model, LaidOut], tuple[Think, list[int]]]:
+    """The reference for one prompt: what it thinks of any text that goes on from it, and its tokens."""
+    mean, std = (
+        ((0.5,) * 3, (0.5,) * 3)
+        if kind == "xgenmm"
+        else ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+    )
+    table = (
+        s["vlm.lang_model.model.embed_tokens.weight"],
+        s["vlm.lang_model.model.embed_tokens.additional_embedding.weight"],
+    )
+
+    def embed(ids: list[int]) -> Tensor:
+        return torch.stack([table[0][i] if i < KNOWN else table[1][i - KNOWN] for i in ids])
+
+    def see(tiles: Tensor, cut: Cut, prompt: list[int]) -> Tensor:
+        pixels = (tiles / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+        start = "vlm.vision_encoder."
+        seen_by = [siglip(s, start, x, 72) if kind == "xgenmm" else open_clip(s, start, x, 80) for x in pixels]
+        groups, masks = strips(torch.stack(seen_by), cut)
+        start, asked = "vlm.vision_tokenizer.", None if kind == "xgenmm" else embed(prompt[:256])
+        parts = [
+            resample(s, start, x, 96, mask if kind == "xgenmm" else None, asked)
+            for x, mask in zip(groups, masks, strict=True)
+        ]
+        return torch.cat(parts)
+
+    def reference(model: Model, laid: LaidOut) -> tuple[Think, list[int]]:
+        tiles, first = collate([[laid]], model.layout).tiles, 0
+        prompt = as_text(laid, KNOWN)
+        shown = []
+        for span in laid.spans:
+            shown.append(see(tiles[first : first + span.cut.plan.tiles], span.cut, prompt))
+            first += span.cut.plan.tiles
+
+        def think(ids: list[int]) -> Tensor:
+            waiting = list(shown)
+            spliced = [waiting.pop(0) if i == KNOWN and waiting else embed([i]) for i in ids]
+            hidden = phi_3(s, "vlm.lang_model.model.", torch.cat(spliced), 4)
+            known = linear(s, "vlm.lang_model.lm_head", hidden)[:, :KNOWN]
+            return torch.cat([known, linear(s, "vlm.lang_model.lm_head.additional_fc", hidden)], dim=1)
+
+        return think, prompt
+
+    return reference
+
+
+@pytest.mark.parametrize("kind", ["xgenmm", "blip_3"])
+def test_xgen_mm_is_what_was_released(kind: str, tmp_path: Path) -> None:
+    folder = xgen_folder(kind, tmp_path / "theirs")
+    state = load_file(folder / "model.safetensors")
+    model, account = read_published(folder)
+    assert not account.new
+    assert set(account.loaded) | set(account.left) == set(state)
+    assert set(account.left) == {k for k in state if ".vision_encoder.head." in k or k.endswith("_encoder.proj")}
+    assert model.tokenizer.id_of("<|endofchunk|>") == KNOWN + 2
+    agrees(model, xgen(kind, state))
+    model.save(tmp_path / "ours")
+    again = load_model(tmp_path / "ours").logits(PROMPTS[:2])
+    for found, wanted in zip(again, model.logits(PROMPTS[:2]), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_xgen_mm_is_as_large_as_what_was_released(tmp_path: Path) -> None:
+    """Section 1.2 of the specification: 428,225,600 parameters that see, 109,901,568 between, 3,821,130,051 that
+    write; the pooling head among the first is left out here."""
+    tower = siglip_shapes("vlm.vision_encoder.", 1152, 4304, 27, 14, 729)
+    shapes = xgen_shapes("xgenmm", tower, 1152, 3072, 1536, 6, 128)
+    shapes |= phi_shapes("vlm.lang_model.", 3072, 8192, 32, 32064)
+    model, left = at_full_size(Announced(tmp_path / "there", xgen_settings("xgenmm"), shapes))
+    assert size_of(model.encoder) + sum(left.values()) == 428_225_600
+    assert size_of(model.connector) == 109_901_568
+    assert size_of(model.backbone) + size_of(model.head.new_tokens) == 3_821_130_051  # type: ignore[arg-type]
+    assert [model.layout.tokens_for(size) for size in ((1000, 500), (400, 400), (1152, 384))] == [385, 641, 513]
+    assert (
+        size_of(find_recipe("xgen-mm").model.connector.build(in_dim=1152, out_dim=3072, grid=(27, 27))) == 109_901_568
+    )
+
+
+def test_xgen_mm_r1_is_as_large_as_what_was_released(tmp_path: Path) -> None:
+    """Counted by hand: a ViT-H/14 of 32 layers, of which CLIP's projection is left out, six layers of a resampler
+    that reads 3072 wide instructions, and the language model of v1.5."""
+    layer = 4 * (1280**2 + 1280) + 2 * 1280 * 5120 + 5120 + 1280 + 4 * 1280
+    seeing = 1280 * 3 * 14**2 + 1280 * 731 + 4 * 1280 + 32 * layer
+    layer = 6 * 1280 + 1280 * 1536 * 4 + 2 * 1280 * 5120
+    between = 128 * 1280 + 6 * layer + 2 * 1280 + 1281 * 3072 + 3073 * 1280 + 1281 * 1280
+    shapes = xgen_shapes("blip_3", open_clip_shapes("vlm.vision_encoder.", 1280, 32, 14, 729, 1024), 1280, 3072, 1536,
+                         6, 128)  # fmt: skip
+    shapes |= phi_shapes("vlm.lang_model.", 3072, 8192, 32, 32064)
+    model, left = at_full_size(Announced(tmp_path / "there", xgen_settings("blip_3"), shapes))
+    assert (size_of(model.encoder), left) == (seeing, {"vlm.vision_encoder.proj": 1280 * 1024})
+    assert size_of(model.connector) == between
+    assert size_of(model.backbone) + size_of(model.head.new_tokens) == 3_821_130_051  # type: ignore[arg-type]
+    ours = on_meta(find_recipe("xgen-mm-r1").model)
+    assert (size_of(ours.encoder), size_of(ours.connector)) == (seeing, between)
+
+
+def test_what_is_wrong_with_a_release_is_named(tmp_path: Path) -> None:
+    state = random_state(small_xgen("xgenmm"))
+
+    def refused(match: str, tensors: dict[str, Tensor], **changes: Any) -> None:
+        folder = xgen_folder("xgenmm", tmp_path / "theirs", tensors)
+        settings = json.loads((folder / "config.json").read_text())
+        for key, value in changes.items():
+            settings[key] = settings.get(key, {}) | value
+        (folder / "config.json").write_text(json.dumps(settings))
+        with pytest.raises(ConfigError, match=match):
+            read_published(folder)
+
+    query, extra = "vlm.vision_tokenizer.layers.1.0.to_q.weight", "vlm.lang_model.lm_head.additional_fc.weight"
+    refused(
+        rf"theirs: '{query}' has shape \[9, 144\]; its config says \[192, 144\]", state | {query: torch.zeros(9, 144)}
+    )
+    refused(r"theirs: lacks 1 tensors .* 'head.new_tokens.weight'", {k: v for k, v in state.items() if k != extra})
+    refused(r"theirs: unknown key 'vln.x'", state | {"vln.x": torch.zeros(1)})
+    latents = "vlm.vision_tokenizer.latents"
+    refused(rf"lacks '{latents}', whose shape", {k: v for k, v in state.items() if k != latents})
+    refused(r"anyres_patch_sampling is false", state, vision_encoder_config={"anyres_patch_sampling": False})
+    refused(r"tokenizer has 268 tokens .* takes the first 264 of these and 3", state,
+            text_config={"initial_tokenizer_len": KNOWN - 1})  # fmt: skip
+
+
+def test_new_tokens_are_read_and_written_apart() -> None:
+    model = find_recipe("demo").model.to_dict()
+    with pytest.raises(ConfigError, match=r"backbone.apart is None and head.apart known=500 new=3: give both the same"):
+        ModelConfig.from_dict({**model, "head": {"type": "token", "apart": {"known": 500, "new": 3}}})
