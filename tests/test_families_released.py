@@ -532,3 +532,150 @@ def test_new_tokens_are_read_and_written_apart() -> None:
     model = find_recipe("demo").model.to_dict()
     with pytest.raises(ConfigError, match=r"backbone.apart is None and head.apart known=500 new=3: give both the same"):
         ModelConfig.from_dict({**model, "head": {"type": "token", "apart": {"known": 500, "new": 3}}})
+
+
+# --- gated cross-attention: OpenFlamingo and InfiMM-HD ---
+
+
+def gated_shapes(block: str, dim: int, media: int, inner: int, ff: int, gate: int) -> Shapes:
+    return {
+        f"{block}attn.norm.weight": (dim,), f"{block}attn.norm.bias": (dim,),
+        f"{block}attn.to_q.weight": (inner, dim), f"{block}attn.to_kv.weight": (2 * inner, media),
+        f"{block}attn.to_out.weight": (dim, inner), f"{block}ff.0.weight": (dim,), f"{block}ff.0.bias": (dim,),
+        f"{block}ff.1.weight": (ff * dim, dim), f"{block}ff.3.weight": (dim, ff * dim),
+        f"{block}attn_gate": (gate,), f"{block}ff_gate": (gate,),
+    }  # fmt: skip
+
+
+def gated(s: State, block: str, x: Tensor, media: list[Tensor], last: list[int]) -> Tensor:
+    """`last` is the number of the last picture before each token, -1 if there is none."""
+    q = linear(s, f"{block}attn.to_q", layer_norm(s, f"{block}attn.norm", x))
+    rows = []
+    for query, number in zip(q, last, strict=True):
+        if number < 0:
+            rows.append(torch.zeros_like(query))
+            continue
+        k, v = linear(s, f"{block}attn.to_kv", media[number]).chunk(2, dim=1)
+        rows.append(attend(query[None], k, v, len(query) // 64)[0])
+    x = x + s[f"{block}attn_gate"].tanh() * linear(s, f"{block}attn.to_out", torch.stack(rows))
+    inner = gelu(linear(s, f"{block}ff.1", layer_norm(s, f"{block}ff.0", x)))
+    return x + s[f"{block}ff_gate"].tanh() * linear(s, f"{block}ff.3", inner)
+
+
+def looking(ids: list[int], picture: int) -> list[int]:
+    return (torch.tensor([i == picture for i in ids]).cumsum(0) - 1).tolist()
+
+
+def neox(s: State, x: Tensor, heads: int, enter: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """Embeddings to logits of RedPajama's kind; `enter` is what happens before a layer."""
+    for n in range(2):
+        name, x = f"gpt_neox.layers.{n}.", enter(n, x)
+        y = linear(s, f"{name}attention.query_key_value", layer_norm(s, f"{name}input_layernorm", x))
+        q, k, v = (part.flatten(1) for part in y.view(len(x), heads, -1).chunk(3, dim=-1))
+        q, k = rotated(q, heads, 1e4), rotated(k, heads, 1e4)
+        x = x + linear(s, f"{name}attention.dense", attend(q, k, v, heads, causal(len(x))))
+        y = layer_norm(s, f"{name}post_attention_layernorm", x)
+        x = x + linear(s, f"{name}mlp.dense_4h_to_h", gelu(linear(s, f"{name}mlp.dense_h_to_4h", y)))
+    return linear(s, "head", layer_norm(s, "gpt_neox.final_layer_norm", x))
+
+
+NEOX_SPECIALS = ("<|endoftext|>", "<|padding|>")
+PICTURE = len(NEOX_SPECIALS) + 256 + 1
+
+
+def beside(path: Path) -> tuple[Any, Any, tuple[str, ...], str]:
+    """A CLIP and a language model in folders of their own, and what an import says of them."""
+    import transformers
+
+    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+                             "intermediate_size": 48}  # fmt: skip
+    tower = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**sizes, image_size=28, patch_size=7))
+    language = transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(
+        **sizes, vocab_size=PICTURE + 5, max_position_embeddings=256, use_parallel_residual=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
+    ))  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    for name, model in (("clip", tower), ("neox", language)):
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.add_(torch.randn(weight.shape, generator=generator) * 0.15)
+        model.eval().save_pretrained(path / name)
+    write_tokenizer(path / "neox", NEOX_SPECIALS, eos_token="<|endoftext|>", pad_token="<|padding|>")
+    changes = (f"encoder.path={path / 'clip'}", f"backbone.path={path / 'neox'}", "context=256")
+    return tower, language, changes, str(path / "neox")
+
+
+def flamingo_shapes(start: str = "") -> Shapes:
+    shapes = resampler_shapes(f"{start}perceiver.", 32, 128, 2, 5, None)
+    for n in range(2):
+        shapes |= gated_shapes(f"{start}lang_encoder.gpt_neox.layers.{n}.gated_cross_attn_layer.", 32, 32, 128, 4, 1)
+    return shapes
+
+
+@pytest.mark.parametrize("start", ["", "module."])
+@torch.no_grad()
+def test_openflamingo_is_what_was_released(start: str, tmp_path: Path) -> None:
+    tower, language, changes, tokenizer = beside(tmp_path)
+    state = random_state(flamingo_shapes(start))
+    (tmp_path / "theirs").mkdir()
+    held = {"epoch": 3, "model_state_dict": state} if start else state
+    torch.save(held, tmp_path / "theirs" / "checkpoint.pt")
+    model, account = read_published(tmp_path / "theirs", tokenizer, changes)
+    assert set(account.loaded) == set(state)
+    assert {why.rpartition("/")[2] for why in account.new.values()} == {"clip", "neox"}
+    text = {**language.state_dict(), "head.weight": language.get_output_embeddings().weight}
+    name = f"{start}lang_encoder.gpt_neox.layers."
+
+    def reference(model: Model, laid: LaidOut) -> tuple[Think, list[int]]:
+        tiles = collate([[laid]], model.layout).tiles
+        mean, std = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+        pixels = (tiles / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+        features = tower(pixel_values=pixels).last_hidden_state[:, 1:] if len(tiles) else []
+        media = [resample(state, f"{start}perceiver.", x, 64) for x in features]
+
+        def think(ids: list[int]) -> Tensor:
+            last = looking(ids, PICTURE)
+            embedded = text["gpt_neox.embed_in.weight"][torch.tensor(ids)]
+            return neox(
+                text, embedded, 4, lambda n, x: gated(state, f"{name}{n}.gated_cross_attn_layer.", x, media, last)
+            )
+
+        return think, laid.ids.tolist()
+
+    agrees(model, reference)
+
+
+class Trap:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return open, ("trap-was-sprung", "w")
+
+
+def test_what_is_wrong_with_a_checkpoint_of_openflamingo_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, _, changes, tokenizer = beside(tmp_path)
+    state, file = random_state(flamingo_shapes()), tmp_path / "theirs" / "checkpoint.pt"
+    file.parent.mkdir()
+
+    def refused(match: str, held: Any, changes: tuple[str, ...] = changes) -> None:
+        torch.save(held, file)
+        with pytest.raises(ConfigError, match=match):
+            read_published(file.parent, tokenizer, changes)
+
+    block = "lang_encoder.gpt_neox.layers.1.gated_cross_attn_layer."
+    refused(r"checkpoint.pt: is cut short, or holds more than tensors, which is never run", {"a": Trap()})
+    assert not Path("trap-was-sprung").exists()
+    refused(r"'perceiver.norm.weight' has shape \[3\]; its config says \[32\]",
+            state | {"perceiver.norm.weight": torch.zeros(3)})  # fmt: skip
+    refused(r"lacks 1 tensors .* 'fusion.blocks.1.attention_gate'",
+            {key: value for key, value in state.items() if key != f"{block}attn_gate"})  # fmt: skip
+    refused(r"unknown key 'perceivers.x'", state | {"perceivers.x": torch.zeros(1)})
+    refused(r"checkpoint.pt: lacks 'perceiver.latents'", {"x": torch.zeros(1)})
+    refused(r"has no keys 'lang_encoder.\*.N.gated_cross_attn_layer.\*'",
+            {key: value for key, value in state.items() if key.startswith("perceiver")})  # fmt: skip
+    mpt = {key.replace("gpt_neox.layers", "transformer.blocks"): value for key, value in state.items()}
+    refused(r"its language model is an MPT, .* \(ALiBi\)", mpt)
+    refused(r"openai/clip-vit-large-patch14: no such file or folder", state, changes[1:])

@@ -52,7 +52,7 @@ def read_published(path: Path, tokenizer: str = "", changes: tuple[str, ...] = (
     data = family.config(folder)
     if tokenizer:
         data["tokenizer"] = {**data["tokenizer"], "path": tokenizer}
-    config = ModelConfig.from_dict(data, where=f"the config made of {path}").override(*changes).resolved()
+    config = ModelConfig.changed(data, *changes, where=f"the config made of {path}").resolved()
     table = family.table(config, folder)
     sorted_out = table.sort(folder.tensors(*family.files), str(path))
     model = Model(config, _tokenizer(config, folder))
