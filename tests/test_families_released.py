@@ -679,3 +679,140 @@ def test_what_is_wrong_with_a_checkpoint_of_openflamingo_is_named(
     mpt = {key.replace("gpt_neox.layers", "transformer.blocks"): value for key, value in state.items()}
     refused(r"its language model is an MPT, .* \(ALiBi\)", mpt)
     refused(r"openai/clip-vit-large-patch14: no such file or folder", state, changes[1:])
+
+
+def llama(s: State, start: str, x: Tensor, heads: int, groups: int, theta: float, layers: list[str],
+          enter: Callable[[int, Tensor], Tensor]) -> Tensor:  # fmt: skip
+    """Embeddings to hidden states behind the last norm; `groups` are the heads of keys and values."""
+    for n, name in enumerate(layers):
+        x = enter(n, x)
+        y = rms_norm(s[f"{name}input_layernorm.weight"], x)
+        q, k, v = (linear(s, f"{name}self_attn.{part}_proj", y) for part in "qkv")
+        q, k = rotated(q, heads, theta), rotated(k, groups, theta)
+        k, v = (part.view(len(x), groups, -1).repeat_interleave(heads // groups, 1).flatten(1) for part in (k, v))
+        x = x + linear(s, f"{name}self_attn.o_proj", attend(q, k, v, heads, causal(len(x))))
+        y = rms_norm(s[f"{name}post_attention_layernorm.weight"], x)
+        inner = F.silu(linear(s, f"{name}mlp.gate_proj", y)) * linear(s, f"{name}mlp.up_proj", y)
+        x = x + linear(s, f"{name}mlp.down_proj", inner)
+    return rms_norm(s[f"{start}norm.weight"], x)
+
+
+def eva(s: State, start: str, pixels: Tensor, heads: int) -> Tensor:
+    """The class token and the patches of the last block."""
+    x = patches_of(s, f"{start}patch_embed.proj.weight", pixels) + s[f"{start}patch_embed.proj.bias"]
+    x = torch.cat([s[f"{start}cls_token"][0], x]) + s[f"{start}pos_embed"][0]
+    for n in range(2):
+        name = f"{start}blocks.{n}."
+        bias = torch.cat([s[f"{name}attn.q_bias"], torch.zeros(x.shape[1]), s[f"{name}attn.v_bias"]])
+        q, k, v = (x @ s[f"{name}attn.qkv.weight"].T + bias).chunk(3, dim=1)
+        x = x + layer_norm(s, f"{name}norm1", linear(s, f"{name}attn.proj", attend(q, k, v, heads)), 1e-6)
+        y = linear(s, f"{name}mlp.fc2", gelu(linear(s, f"{name}mlp.fc1", x)))
+        x = x + layer_norm(s, f"{name}norm2", y, 1e-6)
+    return x
+
+
+def eva_shapes(start: str, dim: int, mlp: int, depth: int, patch: int, places: int, joint: int) -> Shapes:
+    shapes: Shapes = {f"{start}cls_token": (1, 1, dim), f"{start}pos_embed": (1, places + 1, dim),
+                      f"{start}patch_embed.proj.weight": (dim, 3, patch, patch),
+                      f"{start}patch_embed.proj.bias": (dim,)}  # fmt: skip
+    shapes |= linear_shapes(f"{start}head", dim, joint)
+    norms = [f"{start}norm"]
+    for n in range(depth):
+        block = f"{start}blocks.{n}."
+        norms += [f"{block}norm1", f"{block}norm2"]
+        shapes |= {f"{block}attn.qkv.weight": (3 * dim, dim), f"{block}attn.q_bias": (dim,),
+                   f"{block}attn.v_bias": (dim,)} | linear_shapes(f"{block}attn.proj", dim, dim)  # fmt: skip
+        shapes |= linear_shapes(f"{block}mlp.fc1", dim, mlp) | linear_shapes(f"{block}mlp.fc2", mlp, dim)
+    return shapes | {f"{norm}.{kind}": (dim,) for norm in norms for kind in ("weight", "bias")}
+
+
+def infimm_shapes(eyes: Shapes, dim: int, mlp: int, layers: int, rows: int, media: int, every: int) -> Shapes:
+    """Each block and layer under both names that the released file has."""
+    start = "lang_encoder."
+    shapes: Shapes = {f"{start}model.embed_tokens.weight": (rows, dim), f"{start}lm_head.weight": (rows, dim),
+                      f"{start}model.norm.weight": (dim,)}  # fmt: skip
+    for n in range(layers):
+        for layer in (f"{start}model.layers.{n}.decoder_layer.", f"{start}old_decoder_blocks.{n}."):
+            shapes |= {f"{layer}self_attn.{part}_proj.weight": (dim, dim) for part in "qkvo"}
+            shapes |= {f"{layer}mlp.{part}_proj.weight": (mlp, dim) for part in ("gate", "up")}
+            shapes |= {f"{layer}mlp.down_proj.weight": (dim, mlp), f"{layer}input_layernorm.weight": (dim,),
+                       f"{layer}post_attention_layernorm.weight": (dim,)}  # fmt: skip
+        if (n + 1) % every == 0:
+            inner = 768 if dim > 768 else 128
+            for block in (f"{start}model.layers.{n}.gated_cross_attn_layer.", f"{start}gated_cross_attn_layers.{n}."):
+                shapes |= gated_shapes(block, dim, media, inner, 1, dim)
+    return eyes | shapes
+
+
+def infimm_settings(head: int, every: int, **language: Any) -> dict[str, Any]:
+    return {"image_token_id": 32001, "eoc_token_id": 32000, "cross_attn_every_n_layers": every,
+            "visual": {"head_width": head, "postnorm": True, "xattn": False, "fusedLN": False},
+            "language": {"model_type": "llama", "rms_norm_eps": 1e-5, "rope_scaling": None, **language}}  # fmt: skip
+
+
+VICUNA_SPECIALS = ("<unk>", "<s>", "</s>")
+
+
+@torch.no_grad()
+def test_infimm_hd_is_what_was_released(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4,
+             "num_key_value_heads": 4, "vocab_size": 264, "max_position_embeddings": 512}  # fmt: skip
+    shapes = infimm_shapes(eva_shapes("vision_encoder.", 24, 40, 2, 7, 16, 12), 32, 48, 4, 264, 24, 2)
+    state = random_state(shapes)
+    (tmp_path / "config.json").write_text(json.dumps(infimm_settings(8, 2, **sizes)))
+    write_tokenizer(tmp_path, VICUNA_SPECIALS, bos_token="<s>", eos_token="</s>")
+    torch.save(state, tmp_path / "vite_vicuna13b_bf16.ckpt")
+    model, account = read_published(tmp_path)
+    assert not account.new
+    assert set(account.loaded) | set(account.left) == set(state)
+    assert all("old_decoder" in key or "attn_layers." in key or key[15:20] in ("norm.", "head.")
+               for key in account.left)  # fmt: skip
+    picture, start = model.tokenizer.id_of("<image>"), "lang_encoder.model."
+    assert picture == len(VICUNA_SPECIALS) + 256 + 1
+    mean, std = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+    layers = [f"{start}layers.{n}.decoder_layer." for n in range(4)]
+
+    def reference(model: Model, laid: LaidOut) -> tuple[Think, list[int]]:
+        tiles = collate([[laid]], model.layout).tiles
+        pixels = (tiles / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+        media = [eva(state, "vision_encoder.", one, 3) for one in pixels]
+
+        def think(ids: list[int]) -> Tensor:
+            last = looking(ids, picture)
+
+            def enter(n: int, x: Tensor) -> Tensor:
+                if (n + 1) % 2 or picture not in ids:  # the flag of a sample without pictures is 0
+                    return x
+                return gated(state, f"{start}layers.{n}.gated_cross_attn_layer.", x, media, last)
+
+            embedded = state[f"{start}embed_tokens.weight"][torch.tensor(ids)]
+            return linear(state, "lang_encoder.lm_head", llama(state, start, embedded, 4, 4, 1e4, layers, enter))
+
+        return think, laid.ids.tolist()
+
+    agrees(model, reference)
+    settings = infimm_settings(8, 3, **sizes)
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=r"cross_attn_every_n_layers is 3 and the first block stands before layer 1"):
+        read_published(tmp_path)
+
+
+def test_infimm_hd_is_as_large_as_what_was_released(tmp_path: Path) -> None:
+    """Counted by hand from section 2.1 of the specification: ten blocks, 64 of EVA2-CLIP-E with biases of queries and
+    values (ours have those of keys, too, which are zeros), and Vicuna-13B with two more tokens."""
+    block = 2 * 768 * 5120 + 1536 * 1792 + 2 * 5120**2 + 6 * 5120
+    seeing = 64 * (4 * 1792**2 + 3 * 1792 + 2 * 1792 * 15360 + 15360 + 1792 + 4 * 1792)
+    seeing += 3 * 14**2 * 1792 + 1792 + 258 * 1792
+    layer = 4 * 5120**2 + 3 * 5120 * 13824 + 2 * 5120
+    writing = 40 * layer + 2 * 32002 * 5120 + 5120
+    shapes = infimm_shapes(
+        eva_shapes("vision_encoder.", 1792, 15360, 64, 14, 256, 1024), 5120, 13824, 40, 32002, 1792, 4
+    )
+    sizes = {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40, "num_attention_heads": 40,
+             "num_key_value_heads": 40, "vocab_size": 32002, "max_position_embeddings": 4096}  # fmt: skip
+    model, _ = at_full_size(Announced(tmp_path / "there", infimm_settings(112, 4, **sizes), shapes))
+    assert (size_of(model.fusion), size_of(model.backbone)) == (10 * block, writing)
+    assert size_of(model.encoder) - 64 * 1792 == seeing
+    assert model.config.encoder.tokens == 257
+    ours = on_meta(find_recipe("infimm-hd").model)
+    assert (size_of(ours.fusion), size_of(ours.backbone)) == (10 * block, writing)

@@ -16,7 +16,7 @@ from sensorium.errors import ConfigError
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Where `transformers` keeps tensors, in the order in which they are looked for."""
-PICKLED = (".bin", ".pt", ".pth")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 class Folder:

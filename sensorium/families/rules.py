@@ -23,6 +23,8 @@ class Rule:
     """(i, n): their tensor is the i-th of n that ours stacks along the first dimension"""
     lead: int = 0
     """how many dimensions of 1 ours has before theirs; below 0, theirs before ours"""
+    blank: tuple[int, ...] = ()
+    """the other places of the stack that no tensor of theirs fills, which are zeros"""
 
     def to_ours(self, value: Tensor) -> Tensor:
         return value.reshape((1,) * self.lead + tuple(value.shape[max(0, -self.lead) :]))
@@ -80,7 +82,8 @@ class Table:
                     raise ConfigError(f"{where}: two tensors are our '{name}', the second is '{key}'")
                 done.tensors[name] = value
             else:
-                stacked.setdefault((name, rule.place[1]), {})[rule.place[0]] = value
+                members = stacked.setdefault((name, rule.place[1]), {})
+                members |= {place: torch.zeros_like(value) for place in rule.blank} | {rule.place[0]: value}
         for (name, count), members in stacked.items():
             if len(members) < count:
                 raise ConfigError(f"{where}: our '{name}' stacks {count} tensors and there are only {len(members)}")
