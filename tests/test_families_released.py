@@ -816,3 +816,141 @@ def test_infimm_hd_is_as_large_as_what_was_released(tmp_path: Path) -> None:
     assert model.config.encoder.tokens == 257
     ours = on_meta(find_recipe("infimm-hd").model)
     assert (size_of(ours.fusion), size_of(ours.backbone)) == (10 * block, writing)
+
+
+# --- Mono-InternVL ---
+
+
+def mono_shapes(eye: int, patch: int, places: int, dim: int, mlp: int, layers: int, rows: int, groups: int,
+                head: int) -> Shapes:  # fmt: skip
+    start = "vision_model.embeddings."
+    shapes: Shapes = {f"{start}class_embedding": (1, 1, eye), f"{start}position_embedding": (1, places + 1, eye),
+                      f"{start}patch_embedding.weight": (eye, 3, patch, patch),
+                      f"{start}patch_embedding.bias": (eye,), "mlp1.0.weight": (4 * eye,),
+                      "mlp1.0.bias": (4 * eye,)}  # fmt: skip
+    shapes |= linear_shapes("mlp1.1", 4 * eye, dim) | linear_shapes("mlp1.3", dim, dim)
+    start = "language_model."
+    shapes |= {f"{start}model.tok_embeddings.weight": (rows, dim), f"{start}output.weight": (rows, dim),
+               f"{start}model.norm.weight": (dim,)}  # fmt: skip
+    for n in range(layers):
+        layer = f"{start}model.layers.{n}."
+        shapes |= {f"{layer}attention.wqkv.weight": (dim + 2 * groups * head, dim),
+                   f"{layer}attention.wo.weight": (dim, dim), f"{layer}attention_norm.weight": (dim,),
+                   f"{layer}ffn_norm.weight": (dim,)}  # fmt: skip
+        for expert in ("feed_forward", "feed_forward_ve"):
+            shapes |= {f"{layer}{expert}.w1.weight": (mlp, dim), f"{layer}{expert}.w3.weight": (mlp, dim),
+                       f"{layer}{expert}.w2.weight": (dim, mlp)}  # fmt: skip
+    return shapes
+
+
+def internlm_2(s: State, x: Tensor, patches: Tensor, heads: int, groups: int) -> Tensor:
+    """Embeddings to logits; `patches` bool `[tokens]` says which go through the visual experts."""
+    start, share = "language_model.model.", heads // groups
+    for n in range(2):
+        layer = f"{start}layers.{n}."
+        y = rms_norm(s[f"{layer}attention_norm.weight"], x)
+        qkv = linear(s, f"{layer}attention.wqkv", y).view(len(x), groups, share + 2, -1)
+        q, k, v = (part.flatten(1) for part in (qkv[:, :, :share], qkv[:, :, -2], qkv[:, :, -1]))
+        q, k = rotated(q, heads, 1e6), rotated(k, groups, 1e6)
+        k, v = (part.view(len(x), groups, -1).repeat_interleave(share, 1).flatten(1) for part in (k, v))
+        x = x + linear(s, f"{layer}attention.wo", attend(q, k, v, heads, causal(len(x))))
+        y = rms_norm(s[f"{layer}ffn_norm.weight"], x)
+        text, seen = (
+            linear(s, f"{name}.w2", F.silu(linear(s, f"{name}.w1", y)) * linear(s, f"{name}.w3", y))
+            for name in (f"{layer}feed_forward", f"{layer}feed_forward_ve")
+        )
+        x = x + torch.where(patches[:, None], seen, text)
+    return linear(s, "language_model.output", rms_norm(s[f"{start}norm.weight"], x))
+
+
+def shuffled(x: Tensor, side: int) -> Tensor:
+    """`[side * side, c]` to a quarter of the tokens, four times as wide, as InternVL's second version does it."""
+    x = x.view(side, side // 2, -1).transpose(0, 1).contiguous()
+    return x.view(side // 2, side // 2, -1).transpose(0, 1).flatten(0, 1)
+
+
+def mono_settings(**language: Any) -> dict[str, Any]:
+    return {
+        "model_type": "internvl_chat", "ps_version": "v2", "downsample_ratio": 0.5, "use_thumbnail": True,
+        "dynamic_image_size": True, "min_dynamic_patch": 1, "max_dynamic_patch": 4, "template": "internlm2-chat",
+        "vision_config": {"model_type": "intern_vit_patch"},
+        "llm_config": {"architectures": ["InternLM2VEForCausalLM"], "model_type": "internlm2", "bias": False,
+                       "rope_theta": 1000000, "rope_scaling": {"type": "dynamic", "factor": 2.0},
+                       "rms_norm_eps": 1e-5, **language},
+    }  # fmt: skip
+
+
+INTERN_SPECIALS = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>")
+MONO = {"vocab_size": 270, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512}  # fmt: skip
+
+
+@torch.no_grad()
+def test_mono_internvl_is_what_was_released(tmp_path: Path) -> None:
+    state = random_state(mono_shapes(12, 7, 16, 32, 48, 2, 270, 2, 8))
+    (tmp_path / "config.json").write_text(json.dumps(mono_settings(**MONO)))
+    write_tokenizer(tmp_path, INTERN_SPECIALS, bos_token="<s>", eos_token="</s>")
+    save_file(state, tmp_path / "model.safetensors")
+    model, account = read_published(tmp_path)
+    assert not account.new
+    assert set(account.loaded) == set(state)
+    mean, std, eye = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "vision_model.embeddings."
+    assert [model.layout.cut(size).plan.tiles for size in ((28, 28), (60, 28), (28, 90))] == [1, 3, 4]
+
+    def see(tile: Tensor) -> Tensor:
+        pixels = (tile / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+        x = patches_of(state, f"{eye}patch_embedding.weight", pixels) + state[f"{eye}patch_embedding.bias"]
+        x = shuffled(x + state[f"{eye}position_embedding"][0, 1:], 4)
+        return linear(state, "mlp1.3", gelu(linear(state, "mlp1.1", layer_norm(state, "mlp1.0", x))))
+
+    def reference(model: Model, laid: LaidOut) -> tuple[Think, list[int]]:
+        tiles, context = collate([[laid]], model.layout).tiles, INTERN_SPECIALS.index("<IMG_CONTEXT>")
+        seen = torch.cat([torch.zeros(0, 32), *(see(tile) for tile in tiles)])
+
+        def think(ids: list[int]) -> Tensor:
+            there = torch.tensor(ids) == context
+            x = state["language_model.model.tok_embeddings.weight"][torch.tensor(ids)]
+            x[there] = seen
+            return internlm_2(state, x, there, 4, 2)
+
+        return think, np.where(laid.media, context, laid.ids).tolist()
+
+    agrees(model, reference)
+
+
+def test_what_is_wrong_with_mono_internvl_is_named(tmp_path: Path) -> None:
+    state = random_state(mono_shapes(12, 7, 16, 32, 48, 2, 270, 2, 8))
+    write_tokenizer(tmp_path, INTERN_SPECIALS, bos_token="<s>", eos_token="</s>")
+
+    def refused(match: str, tensors: dict[str, Tensor] = state, **changes: Any) -> None:
+        (tmp_path / "config.json").write_text(json.dumps(mono_settings(**MONO) | changes))
+        save_file(tensors, tmp_path / "model.safetensors")
+        with pytest.raises(ConfigError, match=match):
+            read_published(tmp_path)
+
+    packed = "language_model.model.layers.1.attention.wqkv.weight"
+    refused(rf"'{packed}' has 9 rows, expected a multiple of 4 \+ 2 x 2 heads", state | {packed: torch.zeros(9, 32)})
+    refused(rf"'{packed}' has shape \[16, 32\]; its config says \[32, 32\] \(our 'backbone.*q_proj.weight'\)",
+            state | {packed: torch.zeros(32, 32)})  # fmt: skip
+    refused(r"lacks 3 tensors .*k_proj", {key: value for key, value in state.items() if key != packed})
+    visual = "language_model.model.layers.0.feed_forward_ve.w1.weight"
+    refused(r"lacks 1 tensors .*'fusion.twins.0-mlp.gate_proj.weight'", {k: v for k, v in state.items() if k != visual})
+    refused(r"ps_version is 'v1'; what is read has 'v2'", ps_version="v1")
+    refused(r"only Mono-InternVL is read", llm_config={"architectures": ["Qwen2ForCausalLM"]})
+    refused(r"llm_config has no vocab_size", llm_config={"architectures": ["InternLM2VEForCausalLM"]})
+
+
+def test_mono_internvl_is_as_large_as_what_was_released(tmp_path: Path) -> None:
+    """Counted by hand from section 8.1 of the specification: 24 layers with two feed-forwards each."""
+    layer = 2048 * (2048 + 2 * 8 * 128) + 2048**2 + 2 * 2048
+    expert = 3 * 2048 * 8192
+    sizes = {"vocab_size": 92553, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24,
+             "num_attention_heads": 16, "num_key_value_heads": 8, "max_position_embeddings": 32768}  # fmt: skip
+    shapes = mono_shapes(1024, 14, 1024, 2048, 8192, 24, 92553, 8, 128)
+    model, left = at_full_size(Announced(tmp_path / "there", mono_settings(**sizes), shapes))
+    assert not left
+    assert size_of(model.fusion) == 24 * expert
+    assert size_of(model.backbone) == 24 * (layer + expert) + 2 * 92553 * 2048 + 2048
+    assert model.layout.tokens_for((448, 448)) == 256 + 2
+    ours = on_meta(find_recipe("mono-internvl").model)
+    assert (size_of(ours.fusion), size_of(ours.backbone)) == (size_of(model.fusion), size_of(model.backbone))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,6 +34,16 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class Packed:
+    """Their key, whose tensor holds several of ours, and what takes it apart, in the order of our names. It is told
+    file and key for its errors."""
+
+    theirs: str
+    ours: tuple[str, ...]
+    unpack: Callable[[Tensor, str], Sequence[Tensor]]
+
+
+@dataclass(frozen=True)
 class Left:
     """Keys that are not loaded, and why."""
 
@@ -55,7 +65,7 @@ class Sorted:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """by our name"""
     loaded: dict[str, str] = field(default_factory=dict)
-    """their key to our name"""
+    """their key to our name, or to several with commas between them"""
     left: dict[str, str] = field(default_factory=dict)
     """their key to the reason"""
 
@@ -66,6 +76,8 @@ class Table:
 
     rules: tuple[Rule, ...]
     left: tuple[Left, ...] = DERIVED
+    packed: tuple[Packed, ...] = ()
+    """read and not written"""
 
     def sort(self, state: Mapping[str, Tensor], where: str) -> Sorted:
         """The tensors of `state` under our names. A key that no rule knows is a `ConfigError`."""
@@ -73,6 +85,8 @@ class Table:
         for key, value in state.items():
             if why := next((left.why for left in self.left if _fits(left.theirs, key) is not None), ""):
                 done.left[key] = why
+                continue
+            if self._unpacked(key, value, where, done):
                 continue
             rule, name = self._ours(key, where)
             done.loaded[key] = name
@@ -103,6 +117,16 @@ class Table:
                 if rule.place[1] == count and rule.place[0] in chunks:
                     found[rule.theirs.format(*fit)] = rule.to_theirs(chunks.pop(rule.place[0]))
         return found
+
+    def _unpacked(self, key: str, value: Tensor, where: str, done: Sorted) -> bool:
+        """Whether a tensor holds several of ours, which are then done."""
+        for packed in self.packed:
+            if (fit := _fits(packed.theirs, key)) is not None:
+                names = [ours.format(*fit) for ours in packed.ours]
+                done.tensors.update(zip(names, packed.unpack(value, f"{where}: '{key}'"), strict=True))
+                done.loaded[key] = ", ".join(names)
+                return True
+        return False
 
     def _ours(self, key: str, where: str) -> tuple[Rule, str]:
         for rule in self.rules:
