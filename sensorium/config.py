@@ -116,7 +116,13 @@ class Config(_Portable, BaseModel):
         return cls._assigned({key: {"type": ""} for key in parts}, assignments)
 
     @classmethod
-    def _assigned(cls, data: dict[str, Any], assignments: Sequence[str]) -> Self:
+    def changed(cls, data: dict[str, Any], *assignments: str, where: str = "") -> Self:
+        """`from_dict` of `data` with assignments applied, which may give what it lacks; `where` is where it comes
+        from."""
+        return cls._assigned(data, assignments, where)
+
+    @classmethod
+    def _assigned(cls, data: dict[str, Any], assignments: Sequence[str], where: str = "") -> Self:
         for number, assignment in enumerate(assignments):
             try:
                 _assign(data, assignment, cls)
@@ -125,7 +131,7 @@ class Config(_Portable, BaseModel):
                 before = " ".join(assignments[:number])
                 data = cls.from_dict(data, where=before).to_dict()
                 _assign(data, assignment, cls)
-        return cls.from_dict(data, where=" ".join(assignments))
+        return cls.from_dict(data, where=" ".join(filter(None, (where, *assignments))))
 
 
 class PartConfig(Config):

@@ -92,7 +92,9 @@ class Model(nn.Module):
         """The connector, told what is asked of each tile's picture if it reads that."""
         if not (count := self.connector.config.reads):
             return self.connector
-        ids, mask = (column[batch.pictures.of_tiles()] for column in batch.instructions(count))
+        placed = self.connector.config.reads_placeholders
+        shown = self.tokenizer.id_of(self.config.template.image) if placed else None
+        ids, mask = (column[batch.pictures.of_tiles()] for column in batch.instructions(count, shown))
         return partial(self.connector, instruction=Instruction(self.backbone.embed(ids), mask))
 
     def tile_features(self, tiles: Tensor) -> Tensor:

@@ -92,6 +92,13 @@ class ModelConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _new_tokens_are_read_and_written(self) -> Self:
+        read, written = (getattr(part, "apart", None) for part in (self.backbone, self.head))
+        if read != written:
+            raise ValueError(f"backbone.apart is {read} and head.apart {written}: give both the same")
+        return self
+
+    @model_validator(mode="after")
     def _connector_gets_what_it_takes(self) -> Self:
         connector, assembly = self.connector.type_name, self.assembly.type_name
         if self.assembly.masks and not self.connector.takes_mask:

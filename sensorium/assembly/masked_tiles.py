@@ -31,6 +31,9 @@ class MaskedTiles(Assembly, name="masked-tiles"):
         view: Literal["tiles", "strips"] = Field(
             default="tiles", description="what the connector is given beside the thumbnail; strips for released weights"
         )
+        hides: bool = Field(
+            default=True, description="padding from the connector; xGen-MM's first release lets it look there"
+        )
 
         def entering(self, tokens: int, grid: Grid) -> tuple[int, Grid]:
             return grid[0] * grid[1], grid
@@ -49,6 +52,8 @@ class MaskedTiles(Assembly, name="masked-tiles"):
         if strips:
             numbers = torch.from_numpy(np.concatenate(order)).to(features.device)
             features = features.flatten(0, 1)[numbers]
+        if not self.config.hides:
+            return torch.flatten(connect(features), 0, 1)
         mask = torch.from_numpy(np.concatenate(shown)).to(features.device)
         return torch.flatten(connect(features, mask), 0, 1)
 

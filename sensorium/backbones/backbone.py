@@ -10,9 +10,10 @@ from threading import get_ident
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.config import Part, PartConfig
+from sensorium.config import Config, Part, PartConfig
 from sensorium.errors import ConfigError
 
 
@@ -50,6 +51,14 @@ class Attention:
         unpack[sample, place] = torch.arange(rows * tokens, device=device)
         keys = None if causal else torch.arange(unpack.shape[1], device=device) < lengths[:, None, None, None]
         return cls(mask[:, None], unpack, sample * unpack.shape[1] + place, keys)
+
+
+class Apart(Config):
+    """Tokens that a vocabulary was given later and whose rows stand in a matrix of their own, so that training can
+    leave the others alone (IDEFICS, arXiv 2306.16527; xGen-MM's released weights)."""
+
+    known: int = Field(ge=1, description="ids from here on are those of new tokens")
+    new: int = Field(ge=1, description="how many there are")
 
 
 class Backbone(nn.Module, Part, family="backbone", package="sensorium.backbones"):

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from sensorium.backbones.backbone import Attention, Backbone
+from sensorium.backbones.backbone import Apart, Attention, Backbone
 from sensorium.errors import ConfigError
 from sensorium.interop.pretrained import fill, make_config, read_architecture
 
@@ -32,6 +32,12 @@ class HFCausal(Backbone, name="hf"):
         architecture: dict[str, Any] = Field(default={}, description="the model's transformers config; read from path")
         layers: int | None = Field(
             default=None, ge=1, description="keep the first so many, as text towers may; by default all"
+        )
+        apart: Apart | None = Field(
+            default=None, description="new tokens with embeddings of their own; the head's `apart` says the same"
+        )
+        output_bias: bool = Field(
+            default=False, description="add one to the logits of the model's own tokens, as xGen-MM's weights do"
         )
 
         @classmethod
@@ -61,6 +67,8 @@ class HFCausal(Backbone, name="hf"):
 
         @property
         def vocab_size(self) -> int:
+            if self.apart is not None:
+                return self.apart.known + self.apart.new
             return make_config(self.resolved().architecture, "backbone 'hf'").get_text_config().vocab_size
 
         def load_pretrained(self, part: HFCausal) -> None:
@@ -77,20 +85,36 @@ class HFCausal(Backbone, name="hf"):
         known = signature(self.model.base_model.forward).parameters
         self.cache_name = "cache" if "cache" in known else "past_key_values"
         self._check(vocab_size)
+        rows, width = self.output_weight().shape
+        self.bias = nn.Parameter(torch.zeros(rows)) if config.output_bias else None
+        self.new_tokens = nn.Embedding(config.apart.new, width) if config.apart else None
+        if self.new_tokens is not None:
+            nn.init.normal_(self.new_tokens.weight, std=0.02)
 
     def _check(self, vocab_size: int) -> None:
         settings, head = self.model.config.get_text_config(), self.model.get_output_embeddings()
         for key in CHANGED_LOGITS:
             if getattr(settings, key, None) not in (None, 1, 1.0):
                 raise ConfigError(f"backbone 'hf': the model changes its logits ({key}); a token head would be wrong")
-        if vocab_size > len(head.weight):
+        if (apart := self.config.apart) is not None:
+            if vocab_size != apart.known + apart.new or apart.known > len(head.weight):
+                raise ConfigError(
+                    f"backbone 'hf': the tokenizer has {vocab_size} tokens and the model embeds {len(head.weight)}; "
+                    f"with apart it takes the first {apart.known} of these and {apart.new} new ones, in this order"
+                )
+        elif vocab_size > len(head.weight):
             raise ConfigError(
                 f"backbone 'hf': the tokenizer has {vocab_size} tokens and the model embeds {len(head.weight)}; use "
                 "the model's own tokenizer"
             )
 
     def embed(self, ids: Tensor) -> Tensor:
-        return self.model.get_input_embeddings()(ids)
+        known, apart = self.model.get_input_embeddings(), self.config.apart
+        if apart is None or self.new_tokens is None:
+            return known(ids)
+        new = (ids >= apart.known)[..., None]
+        rows = self.new_tokens((ids - apart.known).clamp(min=0))
+        return torch.where(new, rows, known(ids.clamp(max=apart.known - 1)))
 
     def forward(self, embeddings: Tensor, positions: Tensor, attention: Attention, cache: Any | None = None) -> Tensor:
         kept = {} if cache is None else {self.cache_name: cache}
@@ -111,7 +135,7 @@ class HFCausal(Backbone, name="hf"):
         return self.model.get_output_embeddings().weight
 
     def output_bias(self) -> Tensor | None:
-        return self.model.get_output_embeddings().bias
+        return self.model.get_output_embeddings().bias if self.bias is None else self.bias
 
     @property
     def layers(self) -> nn.ModuleList:

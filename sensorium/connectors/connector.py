@@ -58,6 +58,11 @@ class Connector(nn.Module, Part, family="connector", package="sensorium.connecto
             """How many tokens of an instruction its `forward` takes as `instruction`; 0 if it takes none."""
             return 0
 
+        @property
+        def reads_placeholders(self) -> bool:
+            """Whether the token that stands for a picture in texts is part of an instruction."""
+            return False
+
         def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
             """How many tokens leave for `tokens` that enter from a feature map of `grid` (rows, columns)."""
             return tokens

@@ -38,10 +38,17 @@ class Perceiver(Connector, name="perceiver"):
             ge=0,
             description="first tokens of what is asked that query the features beside the latents (xGen-MM r-v1)",
         )
+        placeholders: bool = Field(
+            default=False, description="what is asked has the template's token of a picture where one stands (r-v1)"
+        )
 
         @property
         def reads(self) -> int:
             return self.instruction_tokens
+
+        @property
+        def reads_placeholders(self) -> bool:
+            return self.placeholders
 
         def out_tokens(self, tokens: int, grid: tuple[int, int]) -> int:
             return self.latents

@@ -174,24 +174,37 @@ class Batch:
         pictured, told = self.samples_of_pictures().unique(), self.samples_of_tokens()[self.supervised].unique()
         return pictured[torch.isin(pictured, told)]
 
-    def instructions(self, count: int) -> tuple[Tensor, Tensor]:
+    def instructions(self, count: int, placeholder: int | None = None) -> tuple[Tensor, Tensor]:
         """What is asked of each picture: int64 `[pictures, count]`, the first tokens of its sample's text that stand
-        before everything supervised there, marks included; and bool of the same shape, true where there is one.
+        before everything supervised there, marks included; and bool of the same shape, true where there is one. With
+        `placeholder`, that id is among them once for each picture, where its first feature stands.
 
         Nothing from the first supervised token on is among them: neither what is to be predicted, nor a later question
         that an earlier reply must not know."""
         before = torch.arange(self.ids.shape[1], device=self.ids.device) - self.positions
         told = _since(self.supervised, before) == 0
-        asked = told & ~self.media & (self.documents > 0)
+        ids, shown = self.ids, self._with_placeholders(placeholder)
+        if placeholder is not None:
+            ids = ids.masked_fill(shown, placeholder)
+        asked = told & (~self.media | shown) & (self.documents > 0)
         rank = _since(asked, before)
         chosen = asked & (rank <= count)
         row = torch.arange(len(self.ids), device=self.ids.device)[:, None].expand_as(self.ids)
         place = row[chosen], self.documents[chosen], rank[chosen] - 1
         table = self.ids.new_zeros(len(self.ids), int(self.documents.max()) + 1, count)
         known = torch.zeros_like(table, dtype=torch.bool)
-        table[place], known[place] = self.ids[chosen], True
+        table[place], known[place] = ids[chosen], True
         pictured = self.pictures.rows, self.pictures.documents
         return table[pictured], known[pictured]
+
+    def _with_placeholders(self, placeholder: int | None) -> Tensor:
+        """bool `[rows, tokens]`: where the first feature of each picture stands, if a placeholder does so for it."""
+        shown = torch.zeros_like(self.media)
+        places = self.media.flatten().nonzero()[:, 0]
+        if placeholder is not None and len(places):
+            begin = self.pictures.rows * self.ids.shape[1] + self.pictures.starts
+            shown.view(-1)[places[torch.searchsorted(places, begin)]] = True
+        return shown
 
     def names(self) -> str:
         return ", ".join(name for row in self.samples for name in row)

@@ -1,5 +1,5 @@
-"""The transformer block of ViT, CLIP and SigLIP: pre-norm attention with biases and a feed-forward with one gate-less
-activation."""
+"""The transformer block of ViT, CLIP, SigLIP and EVA: attention with biases and a feed-forward with one gate-less
+activation, each behind a norm, or before it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Block(nn.Module):
-    """Self-attention and feed-forward, both pre-norm and residual; `inner` is the width of the feed-forward."""
+    """Self-attention and feed-forward, both residual and behind a norm, or with `norm_after` before it, so that what is
+    added is normalised (EVA-CLIP, arXiv 2303.15389); `inner` is the width of the feed-forward."""
 
-    def __init__(self, width: int, num_heads: int, inner: int, norm_eps: float, activation: Activation) -> None:
+    def __init__(
+        self, width: int, num_heads: int, inner: int, norm_eps: float, activation: Activation, norm_after: bool = False
+    ) -> None:
         super().__init__()
-        self.num_heads, self.activation = num_heads, make_activation(activation)
+        self.num_heads, self.activation, self.norm_after = num_heads, make_activation(activation), norm_after
         self.attention_norm = nn.LayerNorm(width, norm_eps)
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -31,16 +34,24 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, attend: Attend = F.scaled_dot_product_attention) -> Tensor:
         """`[n, tokens, width]` to the same; by default every token attends to all."""
+        if self.norm_after:
+            hidden = hidden + self.attention_norm(self._mix(hidden, attend))
+            return hidden + self.mlp_norm(self._feed_forward(hidden))
+        hidden = hidden + self._mix(self.attention_norm(hidden), attend)
+        return hidden + self._feed_forward(self.mlp_norm(hidden))
+
+    def _mix(self, hidden: Tensor, attend: Attend) -> Tensor:
         n, tokens, width = hidden.shape
         q, k, v = (
-            self.qkv(self.attention_norm(hidden))
+            self.qkv(hidden)
             .view(n, tokens, 3, self.num_heads, width // self.num_heads)
             .permute(2, 0, 3, 1, 4)
             .unbind(0)
         )
-        attended = attend(q, k, v).transpose(1, 2).reshape(n, tokens, width)
-        hidden = hidden + self.out(attended)
-        return hidden + self.down(self.activation(self.up(self.mlp_norm(hidden))))
+        return self.out(attend(q, k, v).transpose(1, 2).reshape(n, tokens, width))
+
+    def _feed_forward(self, hidden: Tensor) -> Tensor:
+        return self.down(self.activation(self.up(hidden)))
 
 
 def small_branches(depth: int) -> Callable[[nn.Module], None]:

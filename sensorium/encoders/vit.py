@@ -46,6 +46,9 @@ class ViT(Encoder, name="vit"):
             ge=0,
             description="of learned positions at first; large, where nothing else tells places apart",
         )
+        block_norm: Literal["before", "after"] = Field(
+            default="before", description="attention and feed-forward; after: what they add, as in EVA2-CLIP-E"
+        )
         final_norm: bool = True
         norm_eps: float = 1e-6
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -92,7 +95,9 @@ class ViT(Encoder, name="vit"):
         self.initial_norm = nn.LayerNorm(config.width, config.norm_eps) if config.initial_norm else nn.Identity()
         inner = round(config.width * config.mlp_ratio)
         self.blocks = nn.ModuleList(
-            Block(config.width, config.num_heads, inner, config.norm_eps, config.activation)
+            Block(
+                config.width, config.num_heads, inner, config.norm_eps, config.activation, config.block_norm == "after"
+            )
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps) if config.final_norm else nn.Identity()

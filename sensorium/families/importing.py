@@ -24,7 +24,7 @@ class Account:
 
     family: str
     loaded: dict[str, str]
-    """their key to our `PART.key`"""
+    """their key to our `PART.key`, or to several with commas between them"""
     left: dict[str, str]
     """their key to why it was not loaded"""
     new: dict[str, str]
@@ -51,8 +51,8 @@ def read_published(path: Path, tokenizer: str = "", changes: tuple[str, ...] = (
     name, family = recognised(folder)
     data = family.config(folder)
     if tokenizer:
-        data["tokenizer"] = {"type": "hf", "path": tokenizer}
-    config = ModelConfig.from_dict(data, where=f"the config made of {path}").override(*changes).resolved()
+        data["tokenizer"] = {**data["tokenizer"], "path": tokenizer}
+    config = ModelConfig.changed(data, *changes, where=f"the config made of {path}").resolved()
     table = family.table(config, folder)
     sorted_out = table.sort(folder.tensors(*family.files), str(path))
     model = Model(config, _tokenizer(config, folder))
@@ -86,7 +86,7 @@ def fill(model: Model, given: Sorted, may_lack: dict[str, str], where: str) -> d
     """Copy tensors by our names into the model. Returns what it has beyond them, and why that is so; a tensor without
     place, a place without tensor or another shape is a `ConfigError`."""
     wanted = {f"{part}.{key}": t for part in PARTS for key, t in part_tensors(model, part).items()}
-    theirs = {ours: key for key, ours in given.loaded.items()}
+    theirs = {ours: key for key, names in given.loaded.items() for ours in names.split(", ")}
     shared = _shared(model)
     filled: set[str] = set()
     for name, value in given.tensors.items():

@@ -90,6 +90,8 @@ def language_obstacles(config: ModelConfig) -> list[str]:
         found.append(f"backbone '{config.backbone.type_name}': a stock class holds a model of transformers ('hf')")
     elif (kind := config.backbone.resolved().architecture["model_type"]) not in CLASSES:  # pyright: ignore
         found.append(f"backbone 'hf': model_type '{kind}' is none of {', '.join(CLASSES)}")
+    elif unlike := [key for key in ("apart", "output_bias") if getattr(config.backbone, key)]:
+        found.append(f"backbone 'hf': nothing there has what {' and '.join(unlike)} add")
     if config.fusion.type_name != "inline":
         found.append(f"fusion '{config.fusion.type_name}': features stand in line with the text there ('inline')")
     if config.head.type_name != "token" or not getattr(config.head, "tied", False):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +25,8 @@ class Rule:
     """how many dimensions of 1 ours has before theirs; below 0, theirs before ours"""
     turned: bool = False
     """their matrix is ours transposed"""
+    blank: tuple[int, ...] = ()
+    """the other places of the stack that no tensor of theirs fills, which are zeros"""
 
     def to_ours(self, value: Tensor) -> Tensor:
         if self.turned:
@@ -35,6 +37,16 @@ class Rule:
         if self.turned:
             return value.transpose(0, -1).contiguous()
         return value.reshape((1,) * -self.lead + tuple(value.shape[max(0, self.lead) :]))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Their key, whose tensor holds several of ours, and what takes it apart, in the order of our names. It is told
+    file and key for its errors."""
+
+    theirs: str
+    ours: tuple[str, ...]
+    unpack: Callable[[Tensor, str], Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,7 @@ class Sorted:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """by our name"""
     loaded: dict[str, str] = field(default_factory=dict)
-    """their key to our name"""
+    """their key to our name, or to several with commas between them"""
     left: dict[str, str] = field(default_factory=dict)
     """their key to the reason"""
 
@@ -70,6 +82,8 @@ class Table:
 
     rules: tuple[Rule, ...]
     left: tuple[Left, ...] = DERIVED
+    packed: tuple[Packed, ...] = ()
+    """read and not written"""
 
     def sort(self, state: Mapping[str, Tensor], where: str) -> Sorted:
         """The tensors of `state` under our names. A key that no rule knows is a `ConfigError`."""
@@ -77,6 +91,8 @@ class Table:
         for key, value in state.items():
             if why := next((left.why for left in self.left if _fits(left.theirs, key) is not None), ""):
                 done.left[key] = why
+                continue
+            if self._unpacked(key, value, where, done):
                 continue
             rule, name = self._ours(key, where)
             done.loaded[key] = name
@@ -86,7 +102,8 @@ class Table:
                     raise ConfigError(f"{where}: two tensors are our '{name}', the second is '{key}'")
                 done.tensors[name] = value
             else:
-                stacked.setdefault((name, rule.place[1]), {})[rule.place[0]] = value
+                members = stacked.setdefault((name, rule.place[1]), {})
+                members |= {place: torch.zeros_like(value) for place in rule.blank} | {rule.place[0]: value}
         for (name, count), members in stacked.items():
             if len(members) < count:
                 raise ConfigError(f"{where}: our '{name}' stacks {count} tensors and there are only {len(members)}")
@@ -106,6 +123,16 @@ class Table:
                 if rule.place[1] == count and rule.place[0] in chunks:
                     found[rule.theirs.format(*fit)] = rule.to_theirs(chunks.pop(rule.place[0]))
         return found
+
+    def _unpacked(self, key: str, value: Tensor, where: str, done: Sorted) -> bool:
+        """Whether a tensor holds several of ours, which are then done."""
+        for packed in self.packed:
+            if (fit := _fits(packed.theirs, key)) is not None:
+                names = [ours.format(*fit) for ours in packed.ours]
+                done.tensors.update(zip(names, packed.unpack(value, f"{where}: '{key}'"), strict=True))
+                done.loaded[key] = ", ".join(names)
+                return True
+        return False
 
     def _ours(self, key: str, where: str) -> tuple[Rule, str]:
         for rule in self.rules:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sensorium.errors import ConfigError
 
-PICKLED = (".bin", ".pt", ".pth")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:

@@ -35,8 +35,8 @@ class CaptionTokens(Objective, name="caption-tokens"):
         owner, most = batch.samples_of_pictures()[batch.pictures.of_tiles()], int(sample.max()) + 1
         sizes = torch.bincount(owner, minlength=most)[shown]
         pooled = pictures.new_zeros(most, media.shape[-1]).index_add(0, owner, pictures)[shown]
-        present = torch.zeros(most, len(model.head.weight), device=media.device)
+        logits = precise(model.head(pooled / sizes[:, None]))
+        present = torch.zeros(most, logits.shape[-1], device=media.device)
         present[sample[batch.supervised], batch.ids[batch.supervised]] = 1.0
         targets = present[shown] / present[shown].sum(-1, keepdim=True)
-        logits = precise(model.head(pooled / sizes[:, None]))
         return Loss(-(targets * logits.log_softmax(-1)).sum(), len(shown))

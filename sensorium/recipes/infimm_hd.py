@@ -28,12 +28,12 @@ EVA: dict[str, Any] = {
     "mlp_ratio": 15360 / 1792,
     "stem": "patch",
     "class_token": True,
+    "block_norm": "after",
     "final_norm": False,
     "mean": CLIP_MEAN,
     "std": CLIP_STD,
 }
-"""EVA2-CLIP-E up to its last block but one, whose 1025 tokens the paper takes. (Ours has its norms before attention and
-feed-forward, EVA2-CLIP-E behind them.)"""
+"""EVA2-CLIP-E up to its last block but one, whose 1025 tokens the paper takes; the released code takes the last's."""
 
 VICUNA: dict[str, Any] = {
     "model_type": "llama",

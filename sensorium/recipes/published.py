@@ -43,6 +43,15 @@ def siglip_so400m_384(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def dfn_h_378(**changes: Any) -> dict[str, Any]:
+    """DFN's ViT-H/14 at 378 pixels (2309.17425): a class token and 27 x 27 features of 1280, behind the last norm."""
+    return {
+        "type": "vit", "image_size": 378, "patch_size": 14, "width": 1280, "depth": 32, "num_heads": 16,
+        "stem": "patch", "stem_bias": False, "class_token": True, "initial_norm": True,
+        "activation": "quick-gelu", "norm_eps": 1e-5, "mean": CLIP_MEAN, "std": CLIP_STD, **changes,
+    }  # fmt: skip
+
+
 def eva_g_224(**changes: Any) -> dict[str, Any]:
     """EVA-CLIP-g at 224 pixels without its last layer, as BLIP-2 reads it (2301.12597): 257 features of 1408."""
     sizes = {"hidden_size": 1408, "intermediate_size": 6144, "num_hidden_layers": 39, "num_attention_heads": 16,

@@ -6,7 +6,7 @@ from typing import Any
 
 from sensorium.recipe import Recipe, recipe
 from sensorium.recipes.mini import align_connector, instruct, miniature, see, speak
-from sensorium.recipes.published import PHI_3_MINI, phi_3, siglip_so400m_384, slot, tokenizer
+from sensorium.recipes.published import PHI_3_MINI, dfn_h_378, phi_3, siglip_so400m_384, slot, tokenizer
 
 BLACK = (0, 0, 0)
 RELEASED = {
@@ -82,6 +82,57 @@ def xgen_mm() -> Recipe:
             tuning("multi-image", "xgen-mm-interleaved-sft", 2_000_000),
         ],
     })  # fmt: skip
+
+
+FIRST = {
+    "datacomp-1b": ("captions", 1.0), "cc12m": ("captions", 1.0), "cc3m": ("captions", 1.0), "sbu": ("captions", 1.0),
+    "visual-genome": ("captions", 1.0), "obelics": ("interleaved", 5.0),
+}  # fmt: skip
+"""What r-v1 was pre-trained on, by its model card, which does not tell the shares: half pairs and half pages here."""
+
+
+@recipe
+def xgen_mm_r1() -> Recipe:
+    """xGen-MM r-v1 (BLIP-3, May 2024), 4.6 B, before there was a paper: DFN's ViT-H, and a resampler that reads what is
+    asked. The model card names the data; stages follow those of v1.5, and shares, rates, batches and steps are ours.
+
+    Its resampler looks at padding and reads the placeholder of a picture; it is kept from both here, as v1.5's is from
+    padding. What is imported has `model.assembly.hides=false` and `model.connector.placeholders=true`.
+    """
+    common = {"trainable": TRAINED, "weight_decay": 0.1, "warmup": 2000, "rows": 512, "micro_rows": 1, "length": 2048}
+    return Recipe.from_dict({
+        "name": "xgen-mm-r1",
+        "summary": "xGen-MM's first release: DFN ViT-H, a resampler that reads what is asked, Phi-3-mini",
+        "miniature": "xgen-mm-r1-mini",
+        "model": {
+            "encoder": dfn_h_378(),
+            "tiling": RELEASED,
+            "connector": {
+                "type": "perceiver", "latents": 128, "depth": 6, "num_heads": 16, "head_dim": 96,
+                "instruction_tokens": 256,
+            },
+            "assembly": {"type": "masked-tiles", "view": "strips"},
+            "backbone": PHI_3_MINI,
+            "tokenizer": tokenizer(PHI_3_MINI, "<unk>"),
+            "template": phi_3().to_dict(),
+            "context": 2048,
+            "overflow": "truncate",
+        },
+        "stages": [
+            {"name": "base", "data": mixture(FIRST), "tiling": "whole", "steps": 100_000, "lr": 1e-4, **common},
+            tuning("instruct", "xgen-mm-instructions", 1_000_000),
+        ],
+    })  # fmt: skip
+
+
+@recipe
+def xgen_mm_r1_mini() -> Recipe:
+    """The miniature of xGen-MM with a resampler that reads what is asked."""
+    return xgen_mm_mini().variant(
+        "xgen-mm-r1-mini",
+        "summary=xGen-MM's first release in small, with a resampler that reads what is asked",
+        "model.connector.instruction_tokens=32",
+    )
 
 
 @recipe
