@@ -193,6 +193,11 @@ class Batch:
         pictured = self.pictures.rows, self.pictures.documents
         return table[pictured], known[pictured]
 
+    def name_of(self, sample: int) -> str:
+        """The name of the sample of that number."""
+        row, document = divmod(sample, self._most)
+        return self.samples[row][document - 1]
+
     def names(self) -> str:
         return ", ".join(name for row in self.samples for name in row)
 

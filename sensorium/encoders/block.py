@@ -31,16 +31,23 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, attend: Attend = F.scaled_dot_product_attention) -> Tensor:
         """`[n, tokens, width]` to the same; by default every token attends to all."""
-        n, tokens, width = hidden.shape
+        hidden = hidden + self.attended(self.attention_norm(hidden), attend)
+        return hidden + self.fed(self.mlp_norm(hidden))
+
+    def attended(self, entering: Tensor, attend: Attend = F.scaled_dot_product_attention) -> Tensor:
+        """What attention adds, given what was normalised."""
+        n, tokens, width = entering.shape
         q, k, v = (
-            self.qkv(self.attention_norm(hidden))
+            self.qkv(entering)
             .view(n, tokens, 3, self.num_heads, width // self.num_heads)
             .permute(2, 0, 3, 1, 4)
             .unbind(0)
         )
-        attended = attend(q, k, v).transpose(1, 2).reshape(n, tokens, width)
-        hidden = hidden + self.out(attended)
-        return hidden + self.down(self.activation(self.up(self.mlp_norm(hidden))))
+        return self.out(attend(q, k, v).transpose(1, 2).reshape(n, tokens, width))
+
+    def fed(self, entering: Tensor) -> Tensor:
+        """What the feed-forward adds, given what was normalised."""
+        return self.down(self.activation(self.up(entering)))
 
 
 def small_branches(depth: int) -> Callable[[nn.Module], None]:
