@@ -40,8 +40,8 @@ class Schedule:
         return len(self.alpha_bars)
 
     def levels(self, times: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Signal and spread at steps int64 `[n]`, each `[n, 1, ...]` to be multiplied with `like` `[n, ...]`."""
-        bars = torch.cat([self.alpha_bars, self.alpha_bars.new_ones(1)])[times.cpu()]  # CLEAN is the last
+        """Signal and spread at steps int64 `[n]` on the CPU, each `[n, 1, ...]`, to go with `like` `[n, ...]`."""
+        bars = torch.cat([self.alpha_bars, self.alpha_bars.new_ones(1)])[times]  # CLEAN is the last
         shape = (-1, *[1] * (like.ndim - 1))
         return tuple(level.to(like).view(shape) for level in (bars.sqrt(), (1 - bars).sqrt()))  # type: ignore[return-value]
 
@@ -96,9 +96,9 @@ def ddim(
     drawn on the way. `settle` brings a guess of the data into its bounds."""
     noisy = noise
     for now, after in pairwise(schedule.descent(count)):
-        times, later = (noisy.new_full((len(noisy),), step, dtype=torch.int64) for step in (now, after))
+        times, later = (torch.full((len(noisy),), step) for step in (now, after))
         signal, spread = schedule.levels(times, noisy)
-        x0 = settle(understood(kind, guess(noisy, times).to(noisy.dtype), noisy, signal, spread).x0)
+        x0 = settle(understood(kind, guess(noisy, times.to(noisy.device)).to(noisy.dtype), noisy, signal, spread).x0)
         left = (noisy - signal * x0) / spread
         signal, spread = schedule.levels(later, noisy)
         noisy = signal * x0 + spread * left
@@ -116,6 +116,26 @@ def normal(dice: Sequence[torch.Generator], shape: Sequence[int], like: Tensor) 
     """Standard normal `[n, *shape]`, each row from its own dice, on the device and in the precision of `like`."""
     rows = [torch.randn(*shape, generator=one, device="cpu") for one in dice]
     return torch.stack(rows).to(like) if rows else like.new_zeros(0, *shape)
+
+
+def errors(
+    guess: Callable[[Tensor, Tensor, Tensor], Tensor],
+    clean: Tensor,
+    schedule: Schedule,
+    kind: Prediction,
+    drop: float,
+    dice: Sequence[torch.Generator],
+) -> Tensor:
+    """`[n]`: the mean squared error of a network on data `[n, ...]` with noise, as much as a step drawn for each says.
+    `guess` is told, too, for whom the condition is kept, bool `[n]`: withheld it is as often as `drop` says."""
+    times = [int(torch.randint(len(schedule), (1,), generator=one, device="cpu")) for one in dice]
+    kept = [float(torch.rand(1, generator=one, device="cpu")) >= drop for one in dice]
+    steps = torch.tensor(times, dtype=torch.int64, device="cpu")
+    mixed = Parted(clean, normal(dice, clean.shape[1:], clean))
+    signal, spread = schedule.levels(steps, clean)
+    whole = torch.tensor(kept, dtype=torch.bool, device="cpu").to(clean.device)
+    given = guess(signal * mixed.x0 + spread * mixed.noise, steps.to(clean.device), whole).to(clean.dtype)
+    return (given - asked(kind, mixed, signal, spread)).square().flatten(1).mean(1)
 
 
 class TimeCode(nn.Module):

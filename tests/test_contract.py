@@ -39,7 +39,8 @@ from sensorium.tokenizers.tokenizer import Tokenizer
 
 VOCAB, DIM, GRID, IN = 40, 32, (4, 4), 16
 TILES, MEDIA, SEEN = 5, 32, 3
-PAINTED = (24, 16)
+PAINTED, SEED = (24, 16), 1
+"""The size of what is painted, and a seed by which diffusion withholds the condition of some items alone."""
 CUTS = (
     Cut((60, 20), TilePlan(1, 2, thumbnail=True, padded=True)),
     Cut((8, 8), TilePlan()),
@@ -68,6 +69,10 @@ class Case:
 
     def __init__(self, family: str, name: str) -> None:
         self.family, self.config = family, example(family, name)
+        if (family, name) in (("prior", "diffusion"), ("painter", "diffusion")):
+            self.config = self.config.override("drop=0.5", "sampling_steps=2")
+        if (family, name) == ("painter", "diffusion"):
+            self.config = self.config.override("latents={type: pixels, side: 8}")  # those that learn are tested alone
         if family == "assembly":
             self.grid, self.cuts, self.tile = next(joined(self.config))
 
@@ -134,10 +139,10 @@ class Case:
         if self.family == "assembly":
             pieces = [piece for i in range(n) for piece in self.config.pieces(self.cuts[i % len(self.cuts)], self.tile)]
             return sum(piece for piece in pieces if isinstance(piece, int)), DIM
-        if self.family in ("painter", "latents"):
+        if self.family in ("prior", "painter"):
+            return (n,)
+        if self.family == "latents":
             return n, 3, *PAINTED[::-1]
-        if self.family == "prior":
-            return n, MEDIA
         head: Any = self.config.part
         return (2, 12, DIM) if self.family == "fusion" else (n, VOCAB * head.writes + SEEN * head.embeds)
 
@@ -213,7 +218,7 @@ class Headed(nn.Module):
 
 
 class Imagined(nn.Module):
-    """A prior asked for the embeddings of texts, of which every second is withheld where that can be."""
+    """The errors of a prior about embeddings of pictures."""
 
     def __init__(self, prior: Any) -> None:
         super().__init__()
@@ -222,26 +227,24 @@ class Imagined(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         n, dice = len(vectors), torch.Generator().manual_seed(3)
         tokens, real = torch.randn(1, 5, DIM, generator=dice).expand(n, 5, DIM), torch.ones(n, 5, dtype=torch.bool)
-        wording = Wording(vectors, tokens, real)
-        if self.prior.config.type_name == "none":
-            return self.prior.imagine(wording, dice_of([str(i) for i in range(n)], 0))
-        noisy = torch.randn(1, MEDIA, generator=dice).expand(n, MEDIA)
-        return self.prior(noisy, torch.full((n,), 500), wording, torch.arange(n) % 2 == 0)
+        wording = Wording(torch.randn(1, MEDIA, generator=dice).expand(n, MEDIA), tokens, real)
+        assert self.prior.imagine(wording, dice_of("abc"[:n], 0)).shape == (n, MEDIA)
+        return self.prior.errors(vectors, wording, dice_of("abc"[:n], SEED))
 
 
 class Painted(nn.Module):
-    """A painter asked once about the latents of tiles, back in pixels; every second embedding is withheld."""
+    """The errors of a painter about tiles."""
 
     def __init__(self, painter: Any) -> None:
         super().__init__()
         self.painter = painter
 
     def forward(self, tiles: Tensor) -> Tensor:
-        n, dice = len(tiles), torch.Generator().manual_seed(3)
-        vectors = torch.randn(1, MEDIA, generator=dice).expand(n, MEDIA)
-        latents = self.painter.latents.encode(tiles)
-        given = self.painter(latents, torch.full((n,), 500), vectors, torch.arange(n) % 2 == 0)
-        return self.painter.latents.decode(given)
+        n = len(tiles)
+        vectors = torch.randn(1, MEDIA, generator=torch.Generator().manual_seed(3)).expand(n, MEDIA)
+        painted = self.painter.paint(vectors, dice_of("abc"[:n], 0), steps=2)
+        assert (painted.shape, painted.dtype) == (tiles.shape, torch.uint8)
+        return self.painter.errors(tiles, vectors, dice_of("abc"[:n], SEED))
 
 
 class Coded(nn.Module):
@@ -295,7 +298,7 @@ MODULES = [
     pytest.param((family, name), id=f"{family}:{name}")
     for family in ("encoder", "connector", "assembly", "backbone", "fusion", "head", "prior", "painter", "latents")
     for name in part_names(family)
-    if (family, name) != ("painter", "none")  # it does nothing
+    if (family, name) not in (("prior", "none"), ("painter", "none"))  # these do nothing
 ]
 
 

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image as PILImage
 from torch import Tensor
 from toy import Toy, png, toy_recipe
+from typer.testing import CliRunner
 
 import sensorium as sm
+from sensorium.checks import run_checks
+from sensorium.checks.full_size import full_size
+from sensorium.cli import app
 from sensorium.data.batch import Batch, collate
+from sensorium.data.images import open_picture
+from sensorium.data.source import Source
+from sensorium.data.worlds.render import picture
 from sensorium.diffusion import CLEAN, Parted, Prediction, Schedule, asked, ddim, dice_of, guided, normal, understood
 from sensorium.errors import ConfigError, DataError
+from sensorium.evaluation.sight import look
+from sensorium.evaluation.suite import Suite
+from sensorium.evaluation.suites import draws
 from sensorium.generation.drawing import draw, imagine, said, slerp
 from sensorium.latents.autoencoder import Finer
 from sensorium.latents.latents import as_pixels, as_tiles
 from sensorium.objectives.objective import Objective
 from sensorium.priors.prior import Wording
-from sensorium.recipe import Recipe
+from sensorium.recipe import Recipe, find_recipe
+from sensorium.recipes.unclip import world
 from sensorium.training.trainer import train
 
 KINDS: tuple[Prediction, ...] = ("x0", "epsilon", "v")
@@ -199,7 +213,7 @@ def test_one_batch_is_learned_by_heart(name: str, part: str, goal: float) -> Non
     loss, batch = objective(name), batch_of(model)
     optimiser = torch.optim.Adam(getattr(model, part).parameters(), lr=3e-3)
     found = []
-    for step in range(200):
+    for step in range(150):
         torch.manual_seed(step)  # other steps and noise each time
         one = loss(model, batch)
         optimiser.zero_grad()
@@ -239,6 +253,94 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(weight, resumed.state_dict()[name]) for name, weight in whole.state_dict().items())
     loaded = sm.load(tmp_path / "whole")
     assert torch.equal(draw(loaded, [said("red")])[0], draw(whole, [said("red")])[0])
+
+
+@pytest.mark.parametrize("name", ["gradients", "accumulation", "frozen", "checkpoint"])
+def test_the_invariants_hold(name: str) -> None:
+    verdicts = list(run_checks(recipe(), only=[name], samples=8))
+    assert all(verdict.passed for verdict in verdicts), "\n".join(map(str, verdicts))
+    assert verdicts[-1].name == name
+
+
+def test_the_full_size_is_that_of_the_paper() -> None:
+    said_of = dict(re.findall(r"(encoder|prior|painter) ([\d.]+) [GM]", full_size(find_recipe("unclip"))))
+    assert float(said_of["encoder"]) == pytest.approx(632, rel=0.01)  # ViT-H (2010.11929, table 1)
+    assert float(said_of["prior"]) == pytest.approx(1.2, rel=0.05)  # "1B"
+    assert float(said_of["painter"]) == pytest.approx(2.3, rel=0.05)  # 3.5 billion less the text encoder's 1.2
+
+
+def test_the_judge_sees_what_is_there() -> None:
+    source: Any = Source.Config.model_validate(world(split="unseen-scenes")).build()
+    for index in range(24):
+        (thing,) = source.scene(index).objects
+        tile = np.asarray(picture(source.scene(index), (64, 64))).transpose(2, 0, 1)
+        assert look(tile, source.config.colours, source.config.shapes) == (thing.colour, thing.shape)
+    assert look(np.full((3, 64, 64), 90, np.uint8), ("red",), ("circle",)) is None
+
+
+def test_the_suite_counts_what_the_judge_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = unclip().eval()
+    small = world(size=[64, 64])
+    suite = Suite.Config.from_dict({"type": "draws", "world": small, "texts": 6, "variations": 4}).build()
+    asked, _ = suite._asked("unseen-scenes")
+    real = torch.stack([torch.from_numpy(np.array(open_picture(p.picture.images[0].source))) for p in asked])
+    real = real.permute(0, 3, 1, 2)
+    monkeypatch.setattr(draws, "paint", lambda model, vectors, *rest, **more: real[: len(vectors)])
+    metrics = suite.run(model).metrics
+    assert {name: metrics[f"text/{name}"].value for name in ("colour", "shape", "both")} == {
+        "colour": 1, "shape": 1, "both": 1}  # fmt: skip
+    assert metrics["variation/both"].n == 4
+    assert metrics["variation/likeness"].value == pytest.approx(1, abs=1e-5)
+    assert metrics["other/likeness"].value < 1
+    assert metrics["chance/both"].value == pytest.approx(1 / 24)
+    assert metrics["unseen-combinations/text/both"].value < 1, "those are other texts"
+    blank = torch.full_like(real, 90)
+    monkeypatch.setattr(draws, "paint", lambda model, vectors, *rest, **more: blank[: len(vectors)])
+    assert suite.run(model, blind=True).metrics["text/both"].value == 0
+    assert "variation/both" not in suite.run(model, blind=True).metrics
+
+
+def test_draw_writes_a_row_for_each_prompt(tmp_path: Path) -> None:
+    unclip().save(tmp_path / "model")
+    like = tmp_path / "red.png"
+    like.write_bytes(png("red", (32, 32)))
+    out = tmp_path / "out.png"
+    asked = ["--text", "a red one", "--text", "blue", "--like", str(like), "--count", "3", "--steps", "2"]
+    result = CliRunner().invoke(app, ["draw", str(tmp_path / "model"), *asked, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    with PILImage.open(out) as sheet:
+        assert sheet.size == (4 * 18 + 2, 3 * 18 + 2)
+        assert sheet.getpixel((3, 3 + 2 * 18)) == (255, 0, 0), "the row of a picture begins with it"
+    between = ["--like", str(like), "--like", str(like), "--between", "--count", "2", "--steps", "2"]
+    result = CliRunner().invoke(app, ["draw", str(tmp_path / "model"), *between, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    with PILImage.open(out) as sheet:
+        assert sheet.size == (4 * 18 + 2, 18 + 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ([], "nothing to draw; give --text TEXT or --like PICTURE"),
+        (["--text", " "], "nothing to draw"),
+        (["--text", "red", "--text", ""], "a text is empty"),
+        (["--text", "red", "--out", "drawn.jpg"], "name a .png file"),
+        (["--like", "missing.png"], "missing.png"),
+        (["--like", "red.png", "--between"], "--like twice"),
+        (["--text", "red"], "the model draws nothing"),
+    ],
+)
+def test_wrong_orders_say_what_to_do(
+    words: list[str], found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("red.png").write_bytes(png("red", (32, 32)))
+    unclip("model.painter=none", "model.prior=none").save("model")
+    out = [] if "--out" in words else ["--out", "drawn.png"]
+    result = CliRunner().invoke(app, ["draw", "model", *words, *out])
+    assert result.exit_code == 2
+    assert found in " ".join(result.output.split())
+    assert not Path("drawn.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -193,10 +193,9 @@ class Batch:
         pictured = self.pictures.rows, self.pictures.documents
         return table[pictured], known[pictured]
 
-    def name_of(self, sample: int) -> str:
-        """The name of the sample of that number."""
-        row, document = divmod(sample, self._most)
-        return self.samples[row][document - 1]
+    def names_of(self, samples: Tensor) -> list[str]:
+        """The names of samples, int64 `[n]` numbers as `told` gives them."""
+        return [self.samples[number // self._most][number % self._most - 1] for number in samples.tolist()]
 
     def names(self) -> str:
         return ", ".join(name for row in self.samples for name in row)

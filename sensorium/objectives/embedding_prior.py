@@ -7,15 +7,15 @@ from typing import Any
 import torch
 
 from sensorium.data.batch import Batch
-from sensorium.objectives.denoising import denoised
-from sensorium.objectives.objective import Loss, Objective
+from sensorium.diffusion import dice_of
+from sensorium.objectives.objective import Loss, Objective, precise
 from sensorium.priors.prior import Wording
 
 
 class EmbeddingPrior(Objective, name="embedding-prior"):
-    """The mean squared error between a picture's embedding and what the prior predicts from it with noise and from the
-    text (section 2.2, the equation of the diffusion prior), embeddings being scaled to a variance of 1. The towers
-    rest: no gradient reaches them."""
+    """The errors of a prior about the embeddings of pictures, given their texts. One of diffusion is to predict the
+    embedding itself, of which it sees the text and a noisy copy; embeddings are scaled to a variance of 1, errors
+    squared and averaged over dimensions. The towers rest: no gradient reaches them."""
 
     needs_pictures = True
     reads_logits, compares = False, True
@@ -31,4 +31,5 @@ class EmbeddingPrior(Objective, name="embedding-prior"):
             hidden, pictures, texts = model.embed_batch(batch)
             vectors = pictures.vectors[torch.searchsorted(pictures.samples, told)]
             wording = Wording.of(hidden, texts, batch, told)
-        return Loss(denoised(model.prior, model.prior.scaled(vectors), wording, batch, told), len(told))
+        found = model.prior.errors(vectors, wording, dice_of(batch.names_of(told), torch.initial_seed()))
+        return Loss(precise(found).sum(), len(told))

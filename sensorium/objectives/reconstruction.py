@@ -33,7 +33,7 @@ class Reconstruction(Objective, name="reconstruction"):
             raise ConfigError(f"objective 'reconstruction': latents '{kind}' learn nothing; leave the stage out")
         tiles = batch.tiles[one_tile_each(batch, "a painter paints")]
         latents = coder.encode(tiles)
-        dice = dice_of([batch.name_of(int(number)) for number in told], torch.initial_seed())
+        dice = dice_of(batch.names_of(told), torch.initial_seed())
         noise = normal(dice, latents.shape[1:], latents) * coder.config.noise
         given = precise(coder.decode(latents + noise))
         return Loss((given - as_pixels(tiles, given)).square().flatten(1).mean(1).sum(), len(told))

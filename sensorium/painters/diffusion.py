@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sensorium.diffusion import Prediction, Schedule, TimeCode, ddim, guided, normal
+from sensorium.diffusion import Prediction, Schedule, TimeCode, ddim, errors, guided, normal
 from sensorium.latents.latents import Latents, as_tiles
 from sensorium.painters.block import SteeredBlock
 from sensorium.painters.painter import Painter
@@ -65,15 +65,13 @@ class DiffusionPainter(Painter, name="diffusion"):
         self.time = TimeCode(width)
         self.steer = nn.Linear(joint_dim, width)
         self.context = nn.Linear(joint_dim, config.context_tokens * width) if config.context_tokens else None
-        self.nothing = nn.Parameter(torch.zeros(joint_dim))  # stands for an embedding that is withheld
         self.blocks = nn.ModuleList(SteeredBlock(width, config.num_heads, inner) for _ in range(config.depth))
         self.norm, self.leave = nn.LayerNorm(width), nn.Linear(width, cells)
 
     def forward(self, noisy: Tensor, times: Tensor, vectors: Tensor, kept: Tensor) -> Tensor:
         """Noisy latents `[n, channels, rows, columns]` at steps int64 `[n]` to a prediction of the same shape;
         embeddings `[n, joint_dim]` that are not `kept`, bool `[n]`, are withheld."""
-        scaled = (vectors * vectors.shape[1] ** 0.5).to(self.nothing.dtype)
-        scaled = torch.where(kept[:, None], scaled, self.nothing)
+        scaled = vectors * vectors.shape[1] ** 0.5 * kept[:, None]
         condition = self.time(times) + self.steer(scaled)
         hidden = self.enter(self._cut(noisy)) + self.positions
         if self.context is not None:
@@ -90,6 +88,15 @@ class DiffusionPainter(Painter, name="diffusion"):
     def _joined(self, patches: Tensor) -> Tensor:
         patch = self.config.patch_size
         return nn.functional.fold(patches.transpose(1, 2), self.shape[1:], patch, stride=patch)
+
+    def errors(self, tiles: Tensor, vectors: Tensor, dice: Sequence[torch.Generator]) -> Tensor:
+        with torch.no_grad():  # latents are learned by the objective `reconstruction`
+            latents = self.latents.encode(tiles).to(vectors.dtype)
+
+        def guess(noisy: Tensor, times: Tensor, kept: Tensor) -> Tensor:
+            return self(noisy, times, vectors, kept)
+
+        return errors(guess, latents, self.schedule, self.prediction, self.config.drop, dice)
 
     def paint(
         self,

@@ -26,6 +26,11 @@ class Painter(nn.Module, Part, family="painter", package="sensorium.painters"):
         super().__init__()
         self.config = config
 
+    def errors(self, tiles: Tensor, vectors: Tensor, dice: Sequence[torch.Generator]) -> Tensor:
+        """`[n]`: how wrong it is about tiles uint8 `[n, 3, height, width]` of these embeddings `[n, joint_dim]`; what
+        training makes small."""
+        raise NotImplementedError
+
     def paint(
         self,
         vectors: Tensor,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sensorium.diffusion import Prediction, Schedule, TimeCode, ddim, guided, normal
+from sensorium.diffusion import Prediction, Schedule, TimeCode, ddim, errors, guided, normal
 from sensorium.encoders.block import Block
 from sensorium.heads.embedding import unit
 from sensorium.priors.prior import Prior, Wording
@@ -51,7 +51,6 @@ class DiffusionPrior(Prior, name="diffusion"):
         self.read = nn.Linear(text_dim, width)
         self.text, self.noisy = nn.Linear(joint_dim, width), nn.Linear(joint_dim, width)
         self.time = TimeCode(width)
-        self.nothing = nn.Parameter(torch.zeros(joint_dim))  # stands for the embedding of a text that is withheld
         self.query = nn.Parameter(torch.randn(width) * 0.02)
         self.positions = nn.Parameter(torch.randn(config.longest + 4, width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, config.num_heads, inner, 1e-5, "gelu") for _ in range(config.depth))
@@ -65,8 +64,7 @@ class DiffusionPrior(Prior, name="diffusion"):
         """Noisy embeddings `[n, joint_dim]` at steps int64 `[n]` to what they are without noise, of the same shape;
         texts that are not `kept`, bool `[n]`, are withheld."""
         words = self.read(wording.tokens[:, : self.config.longest])
-        texts = self.scaled(wording.vectors)
-        texts = torch.where(kept[:, None], texts.to(self.nothing.dtype), self.nothing)
+        texts = self.scaled(wording.vectors) * kept[:, None]
         last = [self.text(texts), self.time(times), self.noisy(noisy), self.query.expand(len(noisy), -1)]
         tail = torch.stack([one.to(words.dtype) for one in last], dim=1)
         places = torch.cat([self.positions[: words.shape[1]], self.positions[-4:]])
@@ -79,6 +77,14 @@ class DiffusionPrior(Prior, name="diffusion"):
         for block in self.blocks:
             hidden = block(hidden, attend)
         return self.leave(self.norm(hidden[:, -1]))
+
+    def errors(self, vectors: Tensor, wording: Wording, dice: Sequence[torch.Generator]) -> Tensor:
+        """The equation of the diffusion prior in section 2.2, on scaled embeddings."""
+
+        def guess(noisy: Tensor, times: Tensor, kept: Tensor) -> Tensor:
+            return self(noisy, times, wording, kept)
+
+        return errors(guess, self.scaled(vectors), self.schedule, self.prediction, self.config.drop, dice)
 
     def imagine(self, wording: Wording, dice: Sequence[torch.Generator]) -> Tensor:
         config, count = self.config, self.config.candidates

@@ -51,6 +51,11 @@ class Prior(nn.Module, Part, family="prior", package="sensorium.priors"):
         super().__init__()
         self.config = config
 
+    def errors(self, vectors: Tensor, wording: Wording, dice: Sequence[torch.Generator]) -> Tensor:
+        """`[n]`: how wrong it is about the embeddings `[n, joint_dim]` of the pictures that texts belong to; what
+        training makes small."""
+        raise NotImplementedError
+
     def imagine(self, wording: Wording, dice: Sequence[torch.Generator]) -> Tensor:
         """Embeddings of pictures, `[n, joint_dim]` of length 1, that texts could be of; `dice` has one for each."""
         return wording.vectors
