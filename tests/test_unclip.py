@@ -206,14 +206,14 @@ def test_prior_does_not_read_padding_nor_a_text_that_is_withheld() -> None:
 
 @pytest.mark.parametrize(
     ("name", "part", "goal"),
-    [("reconstruction", "painter", 0.05), ("embedding-prior", "prior", 0.15), ("denoising", "painter", 0.25)],
+    [("reconstruction", "painter", 0.1), ("embedding-prior", "prior", 0.25), ("denoising", "painter", 0.35)],
 )
 def test_one_batch_is_learned_by_heart(name: str, part: str, goal: float) -> None:
     model = unclip()
     loss, batch = objective(name), batch_of(model)
     optimiser = torch.optim.Adam(getattr(model, part).parameters(), lr=3e-3)
     found = []
-    for step in range(150):
+    for step in range(100):
         torch.manual_seed(step)  # other steps and noise each time
         one = loss(model, batch)
         optimiser.zero_grad()
@@ -298,6 +298,11 @@ def test_the_suite_counts_what_the_judge_sees(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(draws, "paint", lambda model, vectors, *rest, **more: blank[: len(vectors)])
     assert suite.run(model, blind=True).metrics["text/both"].value == 0
     assert "variation/both" not in suite.run(model, blind=True).metrics
+
+
+def test_the_suite_wants_single_objects() -> None:
+    with pytest.raises(ConfigError, match="the judge knows single objects"):
+        Suite.Config.from_dict({"type": "draws", "world": world(objects=[1, 2])})
 
 
 def test_draw_writes_a_row_for_each_prompt(tmp_path: Path) -> None:

@@ -52,11 +52,8 @@ class DiffusionPainter(Painter, name="diffusion"):
     def __init__(self, config: Config, joint_dim: int, size: tuple[int, int]) -> None:
         super().__init__(config, joint_dim, size)
         self.latents: Latents = config.latents.build(size=size)
-        self.shape, self.schedule, self.prediction = (
-            config.latents.shape(size),
-            Schedule.cosine(config.noise_steps),
-            config.prediction,
-        )
+        self.shape, self.schedule = config.latents.shape(size), Schedule.cosine(config.noise_steps)
+        self.prediction: Prediction = config.prediction
         width, inner, patch = config.width, round(config.width * config.mlp_ratio), config.patch_size
         channels, rows, columns = self.shape
         cells = channels * patch**2

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from sensorium.data.images import open_picture
@@ -44,6 +44,15 @@ class Draws(Suite, name="draws"):
         seed: int = Field(default=77, description="scenes of another seed are other scenes")
         shown: int = Field(default=12, ge=0, description="drawings of each kind for the page")
 
+        @model_validator(mode="after")
+        def _single_objects(self) -> Draws.Config:
+            world: Any = self.world
+            if world.type_name != "factorworld" or world.objects != (1, 1) or world.style != "caption":
+                raise ValueError(
+                    "world: the judge knows single objects of factorworld: set objects=[1,1], style=caption"
+                )
+            return self
+
     config: Config
 
     def run(self, model: Any, blind: bool = False, progress: Progress | None = None) -> Report:
@@ -57,7 +66,7 @@ class Draws(Suite, name="draws"):
         world: Any = self.config.world
         among = {"colour": len(world.colours), "shape": len(world.shapes)}
         for name, count in {**among, "both": among["colour"] * among["shape"]}.items():
-            metrics[f"chance/{name}"] = Metric(1 / count, count, (1 / count, 1 / count))
+            metrics[f"chance/{name}"] = Metric(1 / count, self.config.texts, (1 / count, 1 / count))
         return Report("draws", metrics, cases)
 
     def _split(
