@@ -132,7 +132,7 @@ def unclip_mini() -> Recipe:
                  "rows": 1},
                 {**stage, "name": "prior", "objective": "embedding-prior", "trainable": ["prior"], "steps": 300,
                  "rows": 2},
-                {**stage, "name": "decode", "objective": "denoising", "trainable": ["painter"], "steps": 1200,
+                {**stage, "name": "decode", "objective": "denoising", "trainable": ["painter"], "steps": 800,
                  "rows": 2},
             ],
             "evaluation": [{"type": "draws", "world": world()}],
