@@ -111,6 +111,7 @@ def train(
     model = run(find_recipe(recipe, *overrides or ()), out, resume=resume, quiet=ctx.obj.quiet, workers=workers)
     if not ctx.obj.quiet:
         talk = f"; talk to it: sensorium chat {out} --image PICTURE" if model.head.writes else ""
+        talk += f"; let it draw: sensorium draw {out} --text TEXT --out FILE.png" if model.painter.paints else ""
         print(f"The model is in {out / 'model'}{talk}")
 
 
@@ -165,6 +166,41 @@ def chat(
     from sensorium.pages.talk import chat as talk
 
     talk(checkpoint, image or (), ask, max_tokens, temperature)
+
+
+@app.command(
+    epilog=examples(
+        'sensorium draw runs/unclip --text "a large red circle" --text "a small blue cross" --out drawn.png',
+        "sensorium draw runs/unclip --like picture.png --count 8 --seed 1 --out variations.png",
+        "sensorium draw runs/unclip --like one.png --like other.png --between --count 7 --out between.png",
+    )
+)
+def draw(
+    checkpoint: Checkpoint,
+    text: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="What to draw; repeatable.")] = None,
+    like: Annotated[
+        list[Path] | None, typer.Option(metavar="PICTURE", help="Draw others like this one; repeatable.")
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .png file to write.")],
+    count: Annotated[int, typer.Option(min=1, metavar="N", help="Drawings of each.")] = 4,
+    seed: Annotated[int, typer.Option(help="Another seed, other drawings.")] = 0,
+    guidance: Annotated[
+        float | None,
+        typer.Option(min=0, help="1: freely; more: closer to what was asked, and less varied.", show_default=False),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps out of the noise.", show_default=False)] = None,
+    between: Annotated[bool, typer.Option("--between", help="N drawings from one --like to the next.")] = False,
+) -> None:
+    """Draw pictures of texts, or others like a picture.
+
+    One PNG, a row for each text and each picture, texts first; a row of --like begins with the picture as the model
+    sees it. The model needs a painter: train unclip-mini, or compose one.
+    """
+    from sensorium.pages.drawing import Order, write_drawing
+
+    order = Order(tuple(text or ()), tuple(like or ()), count, seed, guidance, steps, between)
+    print(write_drawing(checkpoint, order, out))
 
 
 @app.command(

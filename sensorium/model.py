@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image as PILImage
 from torch import Tensor, nn
 
 from sensorium.adapters.adapters import Adapters
@@ -25,6 +26,8 @@ from sensorium.fusion.fusion import Fusion
 from sensorium.heads.embedding import Embedded, EmbeddingHead
 from sensorium.heads.head import Head
 from sensorium.model_config import PARTS, ModelConfig
+from sensorium.painters.painter import Painter
+from sensorium.priors.prior import Prior
 from sensorium.sample import Sample, Segment, as_sample
 from sensorium.tokenizers.tokenizer import Tokenizer
 
@@ -41,6 +44,8 @@ class Model(nn.Module):
     backbone: Backbone
     head: Head
     adapters: Adapters
+    prior: Prior
+    painter: Painter
 
     def __init__(self, config: ModelConfig, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -55,6 +60,10 @@ class Model(nn.Module):
         self.fusion.attach(self.backbone)
         weight, bias = self.backbone.output_weight(), self.backbone.output_bias()
         self.head = config.head.build(weight=weight, bias=bias, media_dim=dim)
+        embedder = self.head.embedding
+        joint = dim if embedder is None else embedder.projection.out_features
+        self.prior = config.prior.build(joint_dim=joint, text_dim=config.backbone.dim)
+        self.painter = config.painter.build(joint_dim=joint, size=config.encoder.input_size)
         self.adapt(config.adapters)
 
     def adapt(self, adapters: Adapters.Config) -> None:
@@ -136,6 +145,15 @@ class Model(nn.Module):
         )
 
     @property
+    def painting(self) -> Painter:
+        """The painter; a `ConfigError` if there is none."""
+        if self.painter.paints:
+            return self.painter
+        raise ConfigError(
+            "the model draws nothing: compose it with a painter and a head that embeds, as recipe 'unclip-mini'"
+        )
+
+    @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
@@ -164,6 +182,15 @@ class Model(nn.Module):
         from sensorium.generation.embedding import embed
 
         return embed(self, [as_sample(sample) for sample in samples])
+
+    def draw(
+        self, prompts: Sequence[Sample | Sequence[Segment | str]], count: int = 1, seed: int = 0
+    ) -> list[list[PILImage.Image]]:
+        """So many pictures by each prompt: of a text, what it says; of a picture, others like it. A `ConfigError` if
+        the model has no painter."""
+        from sensorium.generation.drawing import draw, pictures
+
+        return [pictures(tiles) for tiles in draw(self, [as_sample(one) for one in prompts], count, seed)]
 
     def save(self, folder: str | Path) -> None:
         """Write config, tokenizer and one safetensors file a part; whole or not at all."""

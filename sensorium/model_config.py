@@ -16,10 +16,12 @@ from sensorium.encoders.encoder import Encoder
 from sensorium.fusion.fusion import Fusion
 from sensorium.heads.head import Head
 from sensorium.layout import Layout, MediaRule
+from sensorium.painters.painter import Painter
+from sensorium.priors.prior import Prior
 from sensorium.template import ChatTemplate
 from sensorium.tokenizers.tokenizer import Tokenizer
 
-PARTS = ("encoder", "connector", "assembly", "fusion", "backbone", "head", "adapters")
+PARTS = ("encoder", "connector", "assembly", "fusion", "backbone", "head", "adapters", "prior", "painter")
 
 
 class ModelConfig(Config):
@@ -34,6 +36,13 @@ class ModelConfig(Config):
     head: Head.Config = Field(default_factory=lambda: Head.Config.model_validate("token"))
     adapters: Adapters.Config = Field(
         default_factory=lambda: Adapters.Config.model_validate("none"), description="the edit attach-adapters sets it"
+    )
+    prior: Prior.Config = Field(
+        default_factory=lambda: Prior.Config.model_validate("none"),
+        description="what makes a picture's embedding of a text's, before it is painted",
+    )
+    painter: Painter.Config = Field(
+        default_factory=lambda: Painter.Config.model_validate("none"), description="what paints pictures by embeddings"
     )
     tokenizer: Tokenizer.Config
     template: ChatTemplate = ChatTemplate()
@@ -116,6 +125,17 @@ class ModelConfig(Config):
                 f"connector '{connector}' reads an instruction for each tile, and assembly '{assembly}' joins tiles "
                 "before it: choose another of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _painter_gets_what_it_takes(self) -> Self:
+        for name in ("prior", "painter"):
+            if getattr(self, name).type_name != "none" and not self.head.part.embeds:
+                raise ValueError(
+                    f"{name} '{getattr(self, name).type_name}' goes by embeddings and head '{self.head.type_name}' "
+                    "makes none: set head to 'embedding' or 'token-and-embedding'"
+                )
+        self.painter.fits(self.encoder.input_size)
         return self
 
     def resolved(self) -> Self:

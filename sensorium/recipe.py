@@ -88,6 +88,12 @@ class Recipe(Config):
                     f"stages.{number}.objective '{stage.objective.type_name}' compares embeddings and model.head "
                     f"'{head.type_name}' makes none: set it to 'embedding' or 'token-and-embedding'"
                 )
+            for name in wants.needs_parts:
+                if getattr(self.model, name).type_name == "none":
+                    raise ValueError(
+                        f"stages.{number}.objective '{stage.objective.type_name}' teaches model.{name}, which is "
+                        f"'none': set it to 'diffusion'"
+                    )
             if wants.reads_text and not self.model.connector.reads_text:
                 raise ValueError(
                     f"stages.{number}.objective '{stage.objective.type_name}' wants a connector that reads text: set "

@@ -33,7 +33,9 @@ class Stage(Config):
     edits: tuple[Edit.Config, ...] = Field(
         default=(), description="rewrites of the model before the first step, in order"
     )
-    trainable: tuple[Literal["encoder", "connector", "assembly", "fusion", "backbone", "head", "adapters"], ...] = PARTS
+    trainable: tuple[
+        Literal["encoder", "connector", "assembly", "fusion", "backbone", "head", "adapters", "prior", "painter"], ...
+    ] = PARTS
     cache_features: bool | Path = Field(
         default=False,
         description="keep the features of a frozen encoder and of a frozen text tower, in the run's folder or in the "

@@ -28,15 +28,19 @@ from sensorium.config import PartConfig, find_part, part_families, part_names
 from sensorium.connectors.connector import Connector
 from sensorium.data.batch import Batch, Pictures, Regions, collate
 from sensorium.data.tiling import Cut, TilePlan, Tiling
+from sensorium.diffusion import dice_of
 from sensorium.documents.document import Figure, Picture, Reading
 from sensorium.documents.filter import apply
 from sensorium.errors import ConfigError
 from sensorium.objectives.objective import StepObjective
+from sensorium.priors.prior import Wording
 from sensorium.template import ChatTemplate
 from sensorium.tokenizers.tokenizer import Tokenizer
 
 VOCAB, DIM, GRID, IN = 40, 32, (4, 4), 16
 TILES, MEDIA, SEEN = 5, 32, 3
+PAINTED, SEED = (24, 16), 1
+"""The size of what is painted, and a seed by which diffusion withholds the condition of some items alone."""
 CUTS = (
     Cut((60, 20), TilePlan(1, 2, thumbnail=True, padded=True)),
     Cut((8, 8), TilePlan()),
@@ -65,6 +69,10 @@ class Case:
 
     def __init__(self, family: str, name: str) -> None:
         self.family, self.config = family, example(family, name)
+        if (family, name) in (("prior", "diffusion"), ("painter", "diffusion")):
+            self.config = self.config.override("drop=0.5", "sampling_steps=2")
+        if (family, name) == ("painter", "diffusion"):
+            self.config = self.config.override("latents={type: pixels, side: 8}")  # those that learn are tested alone
         if family == "assembly":
             self.grid, self.cuts, self.tile = next(joined(self.config))
 
@@ -79,11 +87,15 @@ class Case:
             "assembly": {"dim": DIM, "max_tiles": 2 * TILES} | {k: getattr(self, k, None) for k in ("grid", "tile")},
             "fusion": {"dim": DIM, "media_dim": MEDIA},
             "head": {"weight": weight, "bias": None, "media_dim": MEDIA},
+            "prior": {"joint_dim": MEDIA, "text_dim": DIM},
+            "painter": {"joint_dim": MEDIA, "size": PAINTED},
+            "latents": {"size": PAINTED},
         }
         part = wake(self.config.build(**given[self.family]))
         if self.family == "encoder":
             return Encoded(part).eval()
         around = {"backbone": Read, "fusion": Fused, "assembly": Assembled, "head": Headed}
+        around |= {"prior": Imagined, "painter": Painted, "latents": Coded}
         return wake(around[self.family](part)) if self.family in around else part
 
     def inputs(self, n: int) -> tuple[Any, ...]:
@@ -109,6 +121,11 @@ class Case:
             known = Pictures(tile_positions=torch.tensor(places, dtype=torch.int64), cuts=tuple(cuts))
             features = torch.randn(len(places), self.grid[0] * self.grid[1], DIM, generator=dice)
             return features.requires_grad_(), known
+        if self.family in ("painter", "latents"):
+            tiles = torch.randint(0, 256, (n, 3, *PAINTED[::-1]), generator=dice)
+            return (tiles.float().requires_grad_(),)  # floats, so that what has no weights has a gradient, too
+        if self.family == "prior":
+            return (torch.randn(n, MEDIA, generator=dice).requires_grad_(),)
         return (torch.randn(n, DIM, generator=dice),)
 
     def shape(self, n: int) -> tuple[int, ...]:
@@ -122,6 +139,10 @@ class Case:
         if self.family == "assembly":
             pieces = [piece for i in range(n) for piece in self.config.pieces(self.cuts[i % len(self.cuts)], self.tile)]
             return sum(piece for piece in pieces if isinstance(piece, int)), DIM
+        if self.family in ("prior", "painter"):
+            return (n,)
+        if self.family == "latents":
+            return n, 3, *PAINTED[::-1]
         head: Any = self.config.part
         return (2, 12, DIM) if self.family == "fusion" else (n, VOCAB * head.writes + SEEN * head.embeds)
 
@@ -196,6 +217,47 @@ class Headed(nn.Module):
         return torch.cat(given, dim=-1)
 
 
+class Imagined(nn.Module):
+    """The errors of a prior about embeddings of pictures."""
+
+    def __init__(self, prior: Any) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        n, dice = len(vectors), torch.Generator().manual_seed(3)
+        tokens, real = torch.randn(1, 5, DIM, generator=dice).expand(n, 5, DIM), torch.ones(n, 5, dtype=torch.bool)
+        wording = Wording(torch.randn(1, MEDIA, generator=dice).expand(n, MEDIA), tokens, real)
+        assert self.prior.imagine(wording, dice_of("abc"[:n], 0)).shape == (n, MEDIA)
+        return self.prior.errors(vectors, wording, dice_of("abc"[:n], SEED))
+
+
+class Painted(nn.Module):
+    """The errors of a painter about tiles."""
+
+    def __init__(self, painter: Any) -> None:
+        super().__init__()
+        self.painter = painter
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        n = len(tiles)
+        vectors = torch.randn(1, MEDIA, generator=torch.Generator().manual_seed(3)).expand(n, MEDIA)
+        painted = self.painter.paint(vectors, dice_of("abc"[:n], 0), steps=2)
+        assert (painted.shape, painted.dtype) == (tiles.shape, torch.uint8)
+        return self.painter.errors(tiles, vectors, dice_of("abc"[:n], SEED))
+
+
+class Coded(nn.Module):
+    """Latents there and back."""
+
+    def __init__(self, latents: Any) -> None:
+        super().__init__()
+        self.latents = latents
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        return self.latents.decode(self.latents.encode(tiles))
+
+
 def pictures(n: int, fusion: Any = None) -> Batch:
     """Two rows of 12 tokens with `n` tiles of four features, each a picture, at most two a row."""
     media = torch.zeros(2, 12, dtype=torch.bool)
@@ -234,8 +296,9 @@ def wake(module: nn.Module) -> nn.Module:
 
 MODULES = [
     pytest.param((family, name), id=f"{family}:{name}")
-    for family in ("encoder", "connector", "assembly", "backbone", "fusion", "head")
+    for family in ("encoder", "connector", "assembly", "backbone", "fusion", "head", "prior", "painter", "latents")
     for name in part_names(family)
+    if (family, name) not in (("prior", "none"), ("painter", "none"))  # these do nothing
 ]
 
 
@@ -487,13 +550,19 @@ class TestObjective:
         from toy import Toy
 
         objective, source = example("objective", name).build(), Toy(Toy.Config())
-        head = "token-and-embedding" if objective.compares else "token"
+        head = "token-and-embedding" if objective.compares or objective.needs_parts else "token"
         changes = ["model.connector=pixel-shuffle", f"model.head={head}"]
-        if objective.reads_text:  # of one picture of one tile
+        changes += [
+            f"model.{name}={json.dumps(example(name, 'diffusion').to_dict())}" for name in objective.needs_parts
+        ]
+        single = objective.reads_text or "painter" in objective.needs_parts  # of one picture of one tile
+        if single:
+            changes.append("model.tiling=whole")
+        if objective.reads_text:
             reading = {**Connector.Config.model_validate("q-former").example().to_dict(), "text": True}
-            changes = [f"model.connector={json.dumps(reading)}", "model.tiling=whole"]
+            changes.append(f"model.connector={json.dumps(reading)}")
         model = toy_model(*changes)
-        return objective, model, [model.layout(source[i]) for i in ((0, 1, 2, 6) if objective.reads_text else range(4))]
+        return objective, model, [model.layout(source[i]) for i in ((0, 1, 2, 6) if single else range(4))]
 
     def test_sums_and_counts_add_up(self, name: str) -> None:
         objective, model, laid = self.parts(name)

@@ -33,7 +33,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = ("model.tokenizer.samples=20", "stages.0.length=256", "stages.1.length=256", "stages.0.rows=1",
          "stages.1.rows=1", "stages.0.buffer=8", "stages.1.buffer=8")  # fmt: skip
 SILENT = ("--quiet", "-q", "--debug")
-MODULES = ("encoder", "connector", "assembly", "backbone", "fusion", "head")
+MODULES = ("encoder", "connector", "assembly", "backbone", "fusion", "head", "prior", "painter", "latents")
 
 
 def blocks(page: Path, language: str) -> list[str]:

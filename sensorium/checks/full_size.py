@@ -10,8 +10,10 @@ from torch import Tensor
 from sensorium.checks.finding import require
 from sensorium.data.batch import Pictures
 from sensorium.data.tiling import Cut
+from sensorium.diffusion import dice_of
 from sensorium.layout import MediaRule
 from sensorium.model import PARTS, Model, ModelConfig
+from sensorium.priors.prior import Wording
 from sensorium.recipe import Recipe, Stage
 from sensorium.tokenizers.bpe import BPE
 from sensorium.tokenizers.hf import HFTokenizer
@@ -40,6 +42,7 @@ def full_size(recipe: Recipe) -> str:
     model = on_meta(recipe.model)
     total = _size(model)
     parts = ", ".join(f"{name} {_number(size)}" for name, size in _by_part(model).items() if size)
+    _draws(model)
     pictures = "; ".join(_picture(model, size) for size in SIZES)
     stages = "; ".join(_stage(model, stage) for stage in recipe.stages)
     return f"{_number(total)} parameters ({parts}); a picture: {pictures}; {stages}"
@@ -68,6 +71,22 @@ def _picture(model: Model, size: tuple[int, int]) -> str:
     notes = [f"{announced} features beside the text"] if places < announced else []
     notes += [f"more than the context of {config.context}"] if places >= config.context else []
     return f"{size[0]}x{size[1]} {cut.plan.tiles} tiles, {places} tokens" + (f" ({', '.join(notes)})" if notes else "")
+
+
+@torch.no_grad()
+def _draws(model: Model) -> None:
+    """A prior and a painter, if there are any, take what the others give them."""
+    tokens, real = torch.zeros(1, 3, model.config.backbone.dim), torch.ones(1, 3, dtype=torch.bool)
+    width = 0 if model.head.embedding is None else model.head.embedding.projection.out_features
+    vectors, (wide, high) = torch.zeros(1, width, device="meta"), model.config.encoder.input_size
+    found = []
+    if model.config.prior.type_name != "none":
+        wording = Wording(vectors, tokens.to("meta"), real.to("meta"))
+        found.append(model.prior.errors(vectors, wording, dice_of(["one"], 0)))
+    if model.painter.paints:
+        tile = torch.zeros(1, 3, high, wide, dtype=torch.uint8, device="meta")
+        found.append(model.painter.errors(tile, vectors, dice_of(["one"], 0)))
+    require(all(one.shape == (1,) for one in found), f"{[list(one.shape) for one in found]} errors of one picture")
 
 
 def _blank(model: Model, cut: Cut) -> Tensor:

@@ -206,6 +206,10 @@ class Batch:
             shown.view(-1)[places[torch.searchsorted(places, begin)]] = True
         return shown
 
+    def names_of(self, samples: Tensor) -> list[str]:
+        """The names of samples, int64 `[n]` numbers as `told` gives them."""
+        return [self.samples[number // self._most][number % self._most - 1] for number in samples.tolist()]
+
     def names(self) -> str:
         return ", ".join(name for row in self.samples for name in row)
 

@@ -14,7 +14,7 @@ from sensorium.model import Model
 
 REBUILT = ("encoder", "connector", "assembly")
 """Parts that are built anew; the others keep their config."""
-KEPT = ("fusion", "backbone", "head", "adapters", "tokenizer")
+KEPT = ("fusion", "backbone", "head", "adapters", "prior", "painter", "tokenizer")
 
 
 class Reconfigure(Edit, name="reconfigure"):

@@ -35,23 +35,25 @@ class Block(nn.Module):
     def forward(self, hidden: Tensor, attend: Attend = F.scaled_dot_product_attention) -> Tensor:
         """`[n, tokens, width]` to the same; by default every token attends to all."""
         if self.norm_after:
-            hidden = hidden + self.attention_norm(self._mix(hidden, attend))
-            return hidden + self.mlp_norm(self._feed_forward(hidden))
-        hidden = hidden + self._mix(self.attention_norm(hidden), attend)
-        return hidden + self._feed_forward(self.mlp_norm(hidden))
+            hidden = hidden + self.attention_norm(self.attended(hidden, attend))
+            return hidden + self.mlp_norm(self.fed(hidden))
+        hidden = hidden + self.attended(self.attention_norm(hidden), attend)
+        return hidden + self.fed(self.mlp_norm(hidden))
 
-    def _mix(self, hidden: Tensor, attend: Attend) -> Tensor:
-        n, tokens, width = hidden.shape
+    def attended(self, entering: Tensor, attend: Attend = F.scaled_dot_product_attention) -> Tensor:
+        """What attention adds, given what was normalised, or, with `norm_after`, the hidden states."""
+        n, tokens, width = entering.shape
         q, k, v = (
-            self.qkv(hidden)
+            self.qkv(entering)
             .view(n, tokens, 3, self.num_heads, width // self.num_heads)
             .permute(2, 0, 3, 1, 4)
             .unbind(0)
         )
         return self.out(attend(q, k, v).transpose(1, 2).reshape(n, tokens, width))
 
-    def _feed_forward(self, hidden: Tensor) -> Tensor:
-        return self.down(self.activation(self.up(hidden)))
+    def fed(self, entering: Tensor) -> Tensor:
+        """What the feed-forward adds, given the same."""
+        return self.down(self.activation(self.up(entering)))
 
 
 def small_branches(depth: int) -> Callable[[nn.Module], None]:

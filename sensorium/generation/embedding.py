@@ -24,7 +24,7 @@ def embed(model: Model, samples: Sequence[Sample], on_done: Callable[[int], None
     for a sample with both. Text is laid out as in training, as running text, whoever says it. `on_done` is told how
     many are done."""
     head = model.embedder
-    laid = [_laid(model, sample) for sample in samples]
+    laid = [lay_alone(model, sample) for sample in samples]
     order = sorted(range(len(laid)), key=lambda i: (bool(laid[i].spans), len(laid[i])))
     vectors: list[Tensor] = [torch.empty(0)] * len(laid)
     for start in range(0, len(order), GROUP):
@@ -44,7 +44,8 @@ def embed(model: Model, samples: Sequence[Sample], on_done: Callable[[int], None
     return torch.stack(vectors) if vectors else torch.zeros(0, head.projection.out_features)
 
 
-def _laid(model: Model, sample: Sample) -> LaidOut:
+def lay_alone(model: Model, sample: Sample) -> LaidOut:
+    """A picture or a text laid out as running text; a `DataError` for a sample with both."""
     pictures = any(not isinstance(segment, Text | Table) for segment in sample.segments)
     if pictures and any(isinstance(segment, Text | Table) for segment in sample.segments):
         raise DataError(

@@ -130,10 +130,16 @@ class Query(nn.Module):
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """`[all tokens, dim]` of texts that are so long, to `[texts, dim]`."""
-        longest = max(lengths.tolist(), default=1)
-        real = torch.arange(longest, device=tokens.device) < lengths[:, None]
-        padded = tokens.new_zeros(*real.shape, tokens.shape[-1]).masked_scatter(real[..., None], tokens)
-        return self.layer(padded, self.query.expand(len(lengths), -1, -1), real)[:, 0]
+        states, real = padded(tokens, lengths)
+        return self.layer(states, self.query.expand(len(lengths), -1, -1), real)[:, 0]
+
+
+def padded(tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """`[all tokens, dim]` of texts that are so long, to `[texts, longest, dim]` with zeros behind the ends, and bool
+    `[texts, longest]`: which are tokens."""
+    longest = max(lengths.tolist(), default=1)
+    real = torch.arange(longest, device=tokens.device) < lengths[:, None]
+    return tokens.new_zeros(*real.shape, tokens.shape[-1]).masked_scatter(real[..., None], tokens), real
 
 
 def mean_of(values: Tensor, lengths: Tensor) -> Tensor:

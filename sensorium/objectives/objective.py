@@ -42,6 +42,9 @@ class Objective(Part, family="objective", package="sensorium.objectives"):
     reads_logits, compares = True, False
     """Whether the head must give logits over the vocabulary, and whether it must embed pictures and texts."""
 
+    needs_parts: tuple[str, ...] = ()
+    """Parts of the model that must be there, of those that may be 'none'."""
+
     reads_text = False
     """Whether the connector itself must read texts, as a Q-Former with a text side does."""
 

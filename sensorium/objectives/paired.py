@@ -48,16 +48,22 @@ def texts(batch: Batch, longest: int) -> Tensor:
 
 def paired(model: Any, batch: Batch, longest: int) -> Paired:
     """The pairs; a `DataError` for one whose pictures are more than one tile."""
+    mine, told = one_tile_each(batch, "a Q-Former reads"), batch.told()
+    named = batch.samples_of_tokens()[(batch.documents > 0) & ~batch.media].unique()
+    features = model.encoder.features(batch.tiles, batch.pictures)[mine]
+    return Paired(features, texts(batch, longest), text_keys(batch)[torch.searchsorted(named, told)])
+
+
+def one_tile_each(batch: Batch, what: str) -> Tensor:
+    """bool `[tiles]`: which are those of the pairs; a `DataError` for a pair whose pictures are more than one tile."""
     told, owner = batch.told(), batch.samples_of_pictures()[batch.pictures.of_tiles()]
     mine = torch.isin(owner, told)
     if int(mine.sum()) != len(told):
         raise DataError(
-            f"samples of {int(mine.sum())} tiles where {len(told)} were expected, in {batch.names()}: a Q-Former reads "
+            f"samples of {int(mine.sum())} tiles where {len(told)} were expected, in {batch.names()}: {what} "
             "one picture of one tile with a text; set tiling to whole, and leave samples of several pictures out"
         )
-    named = batch.samples_of_tokens()[(batch.documents > 0) & ~batch.media].unique()
-    features = model.encoder.features(batch.tiles, batch.pictures)[mine]
-    return Paired(features, texts(batch, longest), text_keys(batch)[torch.searchsorted(named, told)])
+    return mine
 
 
 def embedded(model: Any, looked: Looked, ids: Tensor) -> tuple[Tensor, Tensor]:

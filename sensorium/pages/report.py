@@ -126,7 +126,8 @@ def _details(metrics: Metrics, kinds: set[str]) -> Html:
 
 def _composition(run: Run) -> Html:
     boxes: list[Html] = []
-    for name in PARTS:
+    parts = [name for name in PARTS if getattr(run.recipe.model, name).type_name != "none" or name == "encoder"]
+    for name in parts:
         config = getattr(run.recipe.model, name)
         count = run.parameters[name]
         size = (
@@ -143,12 +144,12 @@ def _composition(run: Run) -> Html:
         )
         boxes += [tag("div", "→", class_="arrow"), tag("div", *box, class_="card")]
     rows = [
-        [stage.name, *(_state(part in stage.trainable) for part in PARTS), f"{stage.steps:,}", f"{stage.lr:g}"]
+        [stage.name, *(_state(part in stage.trainable) for part in parts), f"{stage.steps:,}", f"{stage.lr:g}"]
         for stage in run.recipe.stages
     ]
     model = run.recipe.model
     note = f"A picture's tile is worth {model.tile.tokens} tokens; the context is {model.context}."
-    trained = table(["stage", *PARTS, "steps", "peak learning rate"], rows)
+    trained = table(["stage", *parts, "steps", "peak learning rate"], rows)
     config = tag("details", tag("summary", "The whole recipe"), tag("pre", run.recipe.to_yaml()))
     return section(
         "The model", tag("div", *boxes[1:], class_="pipeline"), tag("h3", "Stages"), trained, config, note=note

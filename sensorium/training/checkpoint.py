@@ -59,7 +59,8 @@ def load_model(folder: Path) -> Model:
     config = ModelConfig.from_dict(json.loads((folder / CONFIG).read_text()), where=str(folder / CONFIG))
     model = Model(config, config.tokenizer.part.read(config.tokenizer, folder))
     for name in PARTS:
-        load_part(model, name, folder)
+        if part_tensors(model, name) or (folder / f"{name}.safetensors").is_file():  # a part of none may have no file
+            load_part(model, name, folder)
     return model.eval()
 
 
