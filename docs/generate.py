@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 import sensorium.curation.step
 import sensorium.documents.filter  # noqa: F401 - declares a family that no recipe names
+from sensorium.backbones.backbone import Apart
 from sensorium.config import Config, PartConfig, find_part, part_families, part_names
 from sensorium.data.sources.aligned import Modality
 from sensorium.model import ModelConfig
@@ -28,7 +29,7 @@ HERE = Path(__file__).parent
 NOTE = (
     "<!-- Written by docs/generate.py (`make docs`). Change the docstrings and fields in the code, not this page. -->"
 )
-BASES = (Recipe, Stage, Share, ModelConfig, ChatTemplate, Turn, Modality)
+BASES = (Recipe, Stage, Share, ModelConfig, ChatTemplate, Turn, Modality, Apart)
 BOUNDS = ((Ge, "ge", "≥ {}"), (Gt, "gt", "> {}"), (Le, "le", "≤ {}"), (Lt, "lt", "< {}"))
 LENGTHS = ((MinLen, "min_length", "at least {}"), (MaxLen, "max_length", "at most {}"))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from published import SPECIALS
 from safetensors.torch import save_file
 from test_families import TRAP, Trap, noise, shaken, write_tokenizer
 from torch import Tensor
@@ -34,7 +35,7 @@ def clip(quick: bool = True) -> Any:
     sizes = {"num_hidden_layers": 3, "hidden_act": "quick_gelu" if quick else "gelu"}
     vision = {**sizes, "hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 40,
               "image_size": 30, "patch_size": 7}  # fmt: skip
-    text = {**sizes, "hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 262,
+    text = {**sizes, "hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": len(SPECIALS) + 256,
             "max_position_embeddings": 24, "eos_token_id": END}  # fmt: skip
     return shaken(transformers.CLIPModel(
         transformers.CLIPConfig(vision_config=vision, text_config=text, projection_dim=12)
@@ -80,7 +81,7 @@ def their_state(model: Any, text: str = "") -> dict[str, Tensor]:
 
 def settings(quick: bool = True, **vision: Any) -> dict[str, Any]:
     seen = {"image_size": 30, "layers": 3, "width": 24, "head_width": 12, "patch_size": 7, "mlp_ratio": 1.68, **vision}
-    read = {"context_length": 24, "vocab_size": 262, "width": 16, "heads": 4, "layers": 3}
+    read = {"context_length": 24, "vocab_size": len(SPECIALS) + 256, "width": 16, "heads": 4, "layers": 3}
     model = {"embed_dim": 12, "quick_gelu": quick, "vision_cfg": seen, "text_cfg": read}
     return {"model_cfg": model, "preprocess_cfg": {"mean": MEAN, "std": STD, "resize_mode": "squash"}}
 
