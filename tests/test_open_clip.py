@@ -35,8 +35,8 @@ def clip(quick: bool = True) -> Any:
     sizes = {"num_hidden_layers": 3, "hidden_act": "quick_gelu" if quick else "gelu"}
     vision = {**sizes, "hidden_size": 24, "num_attention_heads": 2, "intermediate_size": 40,
               "image_size": 30, "patch_size": 7}  # fmt: skip
-    text = {**sizes, "hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": len(SPECIALS) + 256,
-            "max_position_embeddings": 24, "eos_token_id": END}  # fmt: skip
+    text = {**sizes, "hidden_size": 16, "num_attention_heads": 4, "intermediate_size": 64,
+            "vocab_size": len(SPECIALS) + 256, "max_position_embeddings": 24, "eos_token_id": END}  # fmt: skip
     return shaken(transformers.CLIPModel(
         transformers.CLIPConfig(vision_config=vision, text_config=text, projection_dim=12)
     ))  # fmt: skip
