@@ -148,5 +148,5 @@ def xgen_mm_mini() -> Recipe:
         "connector={type: perceiver, latents: 4, depth: 2, num_heads: 4, head_dim: 24}",
         "assembly=masked-tiles",
     )
-    stages = see(), speak(), base, instruct(5500)
+    stages = see(), speak(), base, instruct()
     return miniature("xgen-mm-mini", "xGen-MM's structure on FactorWorld", *changes, stages=stages)
