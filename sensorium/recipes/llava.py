@@ -123,7 +123,7 @@ def llava_next_mini() -> Recipe:
     """LLaVA-NeXT's parts and stages on FactorWorld: pictures twice as wide as high, a thumbnail and two tiles."""
     wide: dict[str, Any] = {"size": (128, 64)}
     align = align_connector(**wide).model_copy(update={"trainable": ("connector", "assembly")})
-    tune = instruct(6000, **wide)
+    tune = instruct(5000, **wide)
     tune = tune.model_copy(update={"trainable": (*tune.trainable, "assembly")})
     changes = ("tiling={type: grid, thumbnail: stretch}", "connector=mlp", "assembly=unpad")
     stages = see(**wide), speak(), align, tune
