@@ -36,71 +36,47 @@ def cosmo() -> Recipe:
     A perceiver's first latent is the picture in the contrastive term; here the text attends to it beside the other 64.
     """
     data = (
-        ("pairs", 2, slot("tar", "pairs", "tar shards of captioned pictures (DataComp, LAION)", style="caption")),
-        ("videos", 1, slot("messages", "webvid", "lines with a video of three frames and its text (WebVid)")),
-        ("pages", 2, slot("interleaved", "pages", "pages of texts and pictures (MMC4, OBELICS), three pictures each")),
-        ("clips", 2, slot("messages", "howto-interlink7m", "lines with shots of a video and their texts, in turn")),
+        (2, slot("tar", "pairs", "tar shards of captioned pictures (DataComp, LAION)", style="caption")),
+        (1, slot("messages", "webvid", "lines with a video of three frames and its text (WebVid)")),
+        (2, slot("interleaved", "pages", "pages of texts and pictures (MMC4, OBELICS), three pictures each")),
+        (2, slot("messages", "howto-interlink7m", "lines with shots of a video and their texts, in turn")),
     )
-    return Recipe.from_dict(
-        {
-            "name": "cosmo",
-            "summary": "CosMo-2B: half of a language model reads, half of it looks, and both learn to tell pairs apart",
-            "model": {
-                "encoder": clip_l_224(feature_layer=None),
-                "tiling": {"type": "whole", "fit": "crop"},
-                "connector": {"type": "perceiver", "latents": 65, "depth": 6, "projection": False},
-                "fusion": {
-                    "type": "cross-attention",
-                    "first": 12,
-                    "every": 2,
-                    "num_heads": 16,
-                    "head_dim": 64,
-                    "ff_ratio": 2,
-                    "only_pictured": False,
-                },
-                "backbone": OPT_IML,
-                "head": {
-                    "type": "token-and-embedding",
-                    "embedding": {
-                        "pool": "query",
-                        "layer": 11,
-                        "norm": True,
-                        "bias": True,
-                        "dim": 512,
-                        "picture": "first",
-                        "scale": 1.2214,
-                    },
-                },
-                "tokenizer": tokenizer(OPT_IML, "<pad>"),
-                "template": {"document": {"prefix": "</s>", "end": "</s>"}, "image": "<image>"},
-                "context": 128,
-                "overflow": "truncate",
+    model = {
+        "encoder": clip_l_224(feature_layer=None),
+        "tiling": {"type": "whole", "fit": "crop"},
+        "connector": {"type": "perceiver", "latents": 65, "depth": 6, "projection": False},
+        "fusion": {
+            "type": "cross-attention", "first": 12, "every": 2, "num_heads": 16, "head_dim": 64, "ff_ratio": 2,
+            "only_pictured": False,
+        },
+        "backbone": OPT_IML,
+        "head": {
+            "type": "token-and-embedding",
+            "embedding": {
+                "pool": "query", "layer": 11, "norm": True, "bias": True, "dim": 512, "picture": "first",
+                "scale": 1.2214,
             },
-            "stages": [
-                {
-                    "name": "joint",
-                    "data": [{"source": source, "loss_weight": weight} for _, weight, source in data],
-                    "balance": "rows",
-                    "objective": "captioning-contrastive",
-                    "trainable": ["connector", "fusion", "head"],
-                    "steps": 350_000,
-                    "lr": 5e-4,
-                    "warmup": 500,
-                    "length": 128,
-                    "rows": 512,
-                    "micro_rows": 64,
-                }
-            ],
-            "evaluation": [
-                {
-                    "type": "retrieval",
-                    "sets": {"pairs": slot("tar", "held-out", "tar shards of captioned pictures", style="caption")},
-                }
-            ],
-            "save_every": 5_000,
-            "miniature": "cosmo-mini",
-        }
-    )
+        },
+        "tokenizer": tokenizer(OPT_IML, "<pad>"),
+        "template": {"document": {"prefix": "</s>", "end": "</s>"}, "image": "<image>"},
+        "context": 128,
+        "overflow": "truncate",
+    }  # fmt: skip
+    joint = {
+        "name": "joint", "data": [{"source": source, "loss_weight": weight} for weight, source in data],
+        "balance": "rows", "objective": "captioning-contrastive", "trainable": ["connector", "fusion", "head"],
+        "steps": 350_000, "lr": 5e-4, "warmup": 500, "length": 128, "rows": 512, "micro_rows": 64,
+    }  # fmt: skip
+    held_out = slot("tar", "held-out", "tar shards of captioned pictures", style="caption")
+    return Recipe.from_dict({
+        "name": "cosmo",
+        "summary": "CosMo-2B: half of a language model reads, half of it looks, and both learn to tell pairs apart",
+        "model": model,
+        "stages": [joint],
+        "evaluation": [{"type": "retrieval", "sets": {"pairs": held_out}}],
+        "save_every": 5_000,
+        "miniature": "cosmo-mini",
+    })  # fmt: skip
 
 
 def read(steps: int) -> Stage:

@@ -68,6 +68,17 @@ TASKS = {
 """Thousands of samples of each set in the second and third stage (section 4.1)"""
 
 
+WHOLE = {"type": "whole", "fit": "pad", "fill": LLAVA_GREY}
+
+
+def stage(name: str, data: list[dict[str, Any]], trainable: list[str], rows: int, **keys: Any) -> dict[str, Any]:
+    """Cosine from 1e-5, 8,000 steps, as in the second and third; rows of 1,024 tokens."""
+    return {
+        "name": name, "data": data, "trainable": trainable, "rows": rows, "micro_rows": 1, "length": 1024,
+        "weight_decay": 0.1, "warmup": 400, "steps": 8_000, "lr": 1e-5, "final_lr": 0.1, "betas": [0.9, 0.999], **keys,
+    }  # fmt: skip
+
+
 @recipe
 def infimm_hd() -> Recipe:
     """InfiMM-HD, 18 billion parameters, in its four stages: pairs and pages, tasks at 448 pixels, tasks at any
@@ -88,81 +99,42 @@ def infimm_hd() -> Recipe:
         (34, slot("llava", "textvqa", "TextVQA")),
         (12, slot("llava", "scienceqa", "ScienceQA")),
     )
-    common = {"length": 1024, "weight_decay": 0.1, "micro_rows": 1}
-    tuned = {**common, "warmup": 400, "steps": 8_000, "lr": 1e-5, "final_lr": 0.1, "betas": [0.9, 0.999]}
-    whole = {"type": "whole", "fit": "pad", "fill": LLAVA_GREY}
-    return Recipe.from_dict(
-        {
-            "name": "infimm-hd",
-            "miniature": "infimm-hd-mini",
-            "summary": "InfiMM-HD: Vicuna-13B attends to raw features of tiles of 448 pixels through vector gates",
-            "model": {
-                "encoder": EVA,
-                "tiling": {"type": "grid", "max_rows": 3, "max_columns": 3, "max_cells": 9, "fill": LLAVA_GREY},
-                "connector": "identity",
-                "assembly": "sinusoidal",
-                "fusion": {
-                    "type": "cross-attention",
-                    "every": 4,
-                    "num_heads": 12,
-                    "head_dim": 64,
-                    "ff_ratio": 1,
-                    "gates": "vector",
-                },
-                "backbone": {"type": "hf", "architecture": VICUNA},
-                "tokenizer": {"type": "hf", "path": "lmsys/vicuna-13b-v1.5", "specials": [CHUNK, "<image>"]},
-                "template": ChatTemplate(
-                    document=Turn(prefix="<s>", end=CHUNK),
-                    user=Turn(prefix="USER: "),
-                    assistant=Turn(prefix=" ASSISTANT:", end=CHUNK),
-                    image="<image>",
-                    end_of_chunk=CHUNK,
-                ).to_dict(),
-                "context": 1024,
-                "overflow": "truncate",
+    first: dict[str, Any] = {
+        "steps": 120_000, "lr": 1e-4, "warmup": 6_000, "schedule": "constant", "final_lr": 0.0, "betas": [0.9, 0.95],
+    }  # fmt: skip
+    return Recipe.from_dict({
+        "name": "infimm-hd",
+        "miniature": "infimm-hd-mini",
+        "summary": "InfiMM-HD: Vicuna-13B attends to raw features of tiles of 448 pixels through vector gates",
+        "model": {
+            "encoder": EVA,
+            "tiling": {"type": "grid", "max_rows": 3, "max_columns": 3, "max_cells": 9, "fill": LLAVA_GREY},
+            "connector": "identity",
+            "assembly": "sinusoidal",
+            "fusion": {
+                "type": "cross-attention", "every": 4, "num_heads": 12, "head_dim": 64, "ff_ratio": 1,
+                "gates": "vector",
             },
-            "stages": [
-                {
-                    **common,
-                    "name": "pre-train",
-                    "data": web,
-                    "tiling": whole,
-                    "trainable": ["fusion"],
-                    "steps": 120_000,
-                    "lr": 1e-4,
-                    "warmup": 6_000,
-                    "schedule": "constant",
-                    "rows": 576,
-                },
-                {
-                    **tuned,
-                    "name": "continue",
-                    "data": tasks,
-                    "tiling": whole,
-                    "trainable": ["encoder", "fusion"],
-                    "rows": 32,
-                },
-                {
-                    **tuned,
-                    "name": "any-resolution",
-                    "data": tasks,
-                    "trainable": ["encoder", "fusion"],
-                    "rows": 32,
-                },
-                {
-                    **tuned,
-                    "name": "instruct",
-                    "data": instructions,
-                    "trainable": ["fusion", "backbone", "head"],
-                    "steps": 11_000,
-                    "warmup": 550,
-                    "lr": 5e-6,
-                    "rows": 64,
-                },
-            ],
-            "save_every": 1_000,
-        }
-    )
+            "backbone": {"type": "hf", "architecture": VICUNA},
+            "tokenizer": {"type": "hf", "path": "lmsys/vicuna-13b-v1.5", "specials": [CHUNK, "<image>"]},
+            "template": ChatTemplate(
+                document=Turn(prefix="<s>", end=CHUNK),
+                user=Turn(prefix="USER: "),
+                assistant=Turn(prefix=" ASSISTANT:", end=CHUNK),
+                image="<image>",
+                end_of_chunk=CHUNK,
+            ).to_dict(),
+            "context": 1024,
+            "overflow": "truncate",
+        },
+        "stages": [
+            stage("pre-train", web, ["fusion"], 576, tiling=WHOLE, **first),
+            stage("continue", tasks, ["encoder", "fusion"], 32, tiling=WHOLE),
+            stage("any-resolution", tasks, ["encoder", "fusion"], 32),
+            stage("instruct", instructions, ["fusion", "backbone", "head"], 64, steps=11_000, warmup=550, lr=5e-6),
+        ],
+        "save_every": 1_000,
+    })  # fmt: skip
 
 
 @recipe
@@ -171,7 +143,7 @@ def infimm_hd_mini() -> Recipe:
     pictures of 64 pixels, seen at first at 32 and then as a thumbnail and four tiles."""
     whole = Whole.Config()
 
-    def stage(name: str, steps: int, **changes: Any) -> Stage:
+    def asked(name: str, steps: int, **changes: Any) -> Stage:
         return instruct(steps=steps).model_copy(update={"name": name, "muon_lr": None, **changes})
 
     return Recipe(
@@ -190,10 +162,10 @@ def infimm_hd_mini() -> Recipe:
         stages=(
             align(steps=1500),
             read(steps=250),
-            stage("pre-train", 300, trainable=("fusion",), tiling=whole, lr=2e-3),
-            stage("continue", 500, trainable=("encoder", "fusion"), tiling=whole),
-            stage("any-resolution", 300, trainable=("encoder", "fusion")),
-            stage("instruct", 2400, trainable=("fusion", "backbone", "head"), muon_lr=3e-3),
+            asked("pre-train", 300, trainable=("fusion",), tiling=whole, lr=2e-3),
+            asked("continue", 500, trainable=("encoder", "fusion"), tiling=whole),
+            asked("any-resolution", 300, trainable=("encoder", "fusion")),
+            asked("instruct", 2400, trainable=("fusion", "backbone", "head"), muon_lr=3e-3),
         ),
         evaluation=(FactorWorldSuite.Config(world=world()),),
     )

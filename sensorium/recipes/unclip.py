@@ -13,97 +13,59 @@ from sensorium.recipes.towers import clip_mini, pairs
 TOWERS = ["encoder", "connector", "fusion", "backbone", "head"]
 
 
+def stage(name: str, objective: str, trainable: list[str], steps: int, **keys: Any) -> dict[str, Any]:
+    """A row of 1,024 tokens holds about 64 captions."""
+    return {
+        "name": name, "data": [{"source": pairs("pairs")}], "objective": objective, "trainable": trainable,
+        "steps": steps, "length": 1024, "micro_rows": 1, "warmup": 2000, **keys,
+    }  # fmt: skip
+
+
 @recipe
 def unclip() -> Recipe:
     """Towers of ViT-H/16 at 256 pixels and a text tower of 24 layers; a diffusion prior of 24 layers of width 2048;
     a decoder of 64 x 64 pixels as large as the picture side of the paper's 3.5 billion parameters, of which its text
     encoder has 1.2. Batches and steps are the paper's; rates, decay and betas are not confirmed against it, and the
     towers have CLIP's own schedule. Without the averaged weights, the two upsamplers to 1024 x 1024,
-    and the decoder's text encoder.
-
-    A row of 1,024 tokens holds about 64 captions."""
-    stage = {"length": 1024, "micro_rows": 1, "warmup": 2000}
-    data = [{"source": pairs("pairs")}]
-    return Recipe.from_dict(
-        {
-            "name": "unclip",
-            "summary": "unCLIP: pictures by texts and like others, a prior and a decoder on frozen towers (2204.06125)",
-            "model": {
-                "encoder": {
-                    "type": "vit",
-                    "image_size": 256,
-                    "patch_size": 16,
-                    "width": 1280,
-                    "depth": 32,
-                    "num_heads": 16,
-                    "stem": "patch",
-                    "stem_bias": False,
-                    "class_token": True,
-                    "initial_norm": True,
-                    "mean": CLIP_MEAN,
-                    "std": CLIP_STD,
-                },
-                "tiling": {"type": "whole", "fit": "crop"},
-                "connector": "class-token",
-                "fusion": {"type": "towers", "joint_dim": 1024},
-                "backbone": {"type": "text-tower", "width": 1024, "depth": 24, "num_heads": 16, "positions": 77},
-                "head": "embedding",
-                "prior": {"type": "diffusion", "width": 2048, "depth": 24, "num_heads": 32},
-                "painter": {
-                    "type": "diffusion",
-                    "latents": {"type": "pixels", "side": 64},
-                    "patch_size": 2,
-                    "width": 2304,
-                    "depth": 24,
-                    "num_heads": 36,
-                    "sampling_steps": 250,
-                },
-                "tokenizer": {"type": "bpe", "vocab_size": 49408, "corpus": [pairs("pairs")], "samples": 200_000},
-                "context": 77,
-                "overflow": "truncate",
-            },
-            "stages": [
-                {
-                    **stage,
-                    "name": "contrast",
-                    "data": [{"source": pairs("clip")}, {"source": pairs("pairs")}],
-                    "objective": "contrastive",
-                    "trainable": TOWERS,
-                    "steps": 390_000,
-                    "lr": 5e-4,
-                    "weight_decay": 0.2,
-                    "betas": [0.9, 0.98],
-                    "rows": 512,
-                },
-                {
-                    **stage,
-                    "name": "prior",
-                    "data": data,
-                    "objective": "embedding-prior",
-                    "trainable": ["prior"],
-                    "steps": 600_000,
-                    "lr": 1.1e-4,
-                    "weight_decay": 0.06,
-                    "betas": [0.9, 0.96],
-                    "rows": 64,
-                },
-                {
-                    **stage,
-                    "name": "decode",
-                    "data": data,
-                    "objective": "denoising",
-                    "trainable": ["painter"],
-                    "steps": 800_000,
-                    "lr": 1.2e-4,
-                    "weight_decay": 0.0,
-                    "betas": [0.9, 0.999],
-                    "rows": 32,
-                },
-            ],
-            "save_every": 1000,
-            "miniature": "unclip-mini",
-        }
-    )
+    and the decoder's text encoder."""
+    model = {
+        "encoder": {
+            "type": "vit", "image_size": 256, "patch_size": 16, "width": 1280, "depth": 32, "num_heads": 16,
+            "stem": "patch", "stem_bias": False, "class_token": True, "initial_norm": True, "mean": CLIP_MEAN,
+            "std": CLIP_STD,
+        },
+        "tiling": {"type": "whole", "fit": "crop"},
+        "connector": "class-token",
+        "fusion": {"type": "towers", "joint_dim": 1024},
+        "backbone": {"type": "text-tower", "width": 1024, "depth": 24, "num_heads": 16, "positions": 77},
+        "head": "embedding",
+        "prior": {"type": "diffusion", "width": 2048, "depth": 24, "num_heads": 32},
+        "painter": {
+            "type": "diffusion", "latents": {"type": "pixels", "side": 64}, "patch_size": 2, "width": 2304,
+            "depth": 24, "num_heads": 36, "sampling_steps": 250,
+        },
+        "tokenizer": {"type": "bpe", "vocab_size": 49408, "corpus": [pairs("pairs")], "samples": 200_000},
+        "context": 77,
+        "overflow": "truncate",
+    }  # fmt: skip
+    contrast: dict[str, Any] = {
+        "data": [{"source": pairs("clip")}, {"source": pairs("pairs")}], "lr": 5e-4, "weight_decay": 0.2,
+        "betas": [0.9, 0.98], "rows": 512,
+    }  # fmt: skip
+    prior: dict[str, Any] = {"lr": 1.1e-4, "weight_decay": 0.06, "betas": [0.9, 0.96], "rows": 64}
+    decode: dict[str, Any] = {"lr": 1.2e-4, "weight_decay": 0.0, "betas": [0.9, 0.999], "rows": 32}
+    return Recipe.from_dict({
+        "name": "unclip",
+        "summary": "unCLIP: pictures by texts and like others, a prior and a decoder on frozen towers (2204.06125)",
+        "miniature": "unclip-mini",
+        "model": model,
+        "stages": [
+            stage("contrast", "contrastive", TOWERS, 390_000, **contrast),
+            stage("prior", "embedding-prior", ["prior"], 600_000, **prior),
+            stage("decode", "denoising", ["painter"], 800_000, **decode),
+        ],
+        "save_every": 1000,
+    })  # fmt: skip
 
 
 def world(**changes: Any) -> dict[str, Any]:
@@ -115,7 +77,7 @@ def world(**changes: Any) -> dict[str, Any]:
 def unclip_mini() -> Recipe:
     """unCLIP's stages on FactorWorld's single objects, after one in which an autoencoder learns latents for the
     decoder, where the paper's works on pixels."""
-    stage = {"data": [{"source": world()}], "lr": 1e-3, "betas": [0.9, 0.98], "length": 512, "weight_decay": 0.01}
+    common = {"data": [{"source": world()}], "lr": 1e-3, "betas": [0.9, 0.98], "length": 512, "weight_decay": 0.01}
     model = clip_mini().model.to_dict()
     model["tokenizer"] = {"type": "bpe", "corpus": [world()]}
     model["prior"] = {"type": "diffusion", "width": 128, "depth": 3, "longest": 16, "sampling_steps": 16}
@@ -126,13 +88,13 @@ def unclip_mini() -> Recipe:
             "summary": "unCLIP in small: FactorWorld's single objects drawn by texts and like others, in minutes",
             "model": model,
             "stages": [
-                {**stage, "name": "contrast", "objective": {"type": "contrastive", "same_texts": True},
+                {**common, "name": "contrast", "objective": {"type": "contrastive", "same_texts": True},
                  "trainable": TOWERS, "steps": 200, "rows": 2},
-                {**stage, "name": "latents", "objective": "reconstruction", "trainable": ["painter"], "steps": 300,
+                {**common, "name": "latents", "objective": "reconstruction", "trainable": ["painter"], "steps": 300,
                  "rows": 1},
-                {**stage, "name": "prior", "objective": "embedding-prior", "trainable": ["prior"], "steps": 300,
+                {**common, "name": "prior", "objective": "embedding-prior", "trainable": ["prior"], "steps": 300,
                  "rows": 2},
-                {**stage, "name": "decode", "objective": "denoising", "trainable": ["painter"], "steps": 800,
+                {**common, "name": "decode", "objective": "denoising", "trainable": ["painter"], "steps": 800,
                  "rows": 2},
             ],
             "evaluation": [{"type": "draws", "world": world()}],

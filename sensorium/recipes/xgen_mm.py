@@ -42,6 +42,22 @@ def tuning(name: str, folder: str, samples: int, **keys: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def model(encoder: dict[str, Any], **connector: Any) -> dict[str, Any]:
+    """128 latents of each tile for Phi-3-mini; `connector` changes the resampler."""
+    resampler = {"type": "perceiver", "latents": 128, "depth": 6, "num_heads": 16, "head_dim": 96}
+    return {
+        "encoder": encoder,
+        "tiling": RELEASED,
+        "connector": {**resampler, **connector},
+        "assembly": {"type": "masked-tiles", "view": "strips"},
+        "backbone": PHI_3_MINI,
+        "tokenizer": tokenizer(PHI_3_MINI, "<unk>"),
+        "template": phi_3().to_dict(),
+        "context": 2048,
+        "overflow": "truncate",
+    }
+
+
 @recipe
 def xgen_mm() -> Recipe:
     """xGen-MM v1.5, 4 B. The rate and batch of pre-training are not published: those here are ours."""
@@ -54,17 +70,7 @@ def xgen_mm() -> Recipe:
         "name": "xgen-mm",
         "summary": "SigLIP, a perceiver resampler and Phi-3-mini on tiles of any resolution (2408.08872)",
         "miniature": "xgen-mm-mini",
-        "model": {
-            "encoder": siglip_so400m_384(),
-            "tiling": RELEASED,
-            "connector": {"type": "perceiver", "latents": 128, "depth": 6, "num_heads": 16, "head_dim": 96},
-            "assembly": {"type": "masked-tiles", "view": "strips"},
-            "backbone": PHI_3_MINI,
-            "tokenizer": tokenizer(PHI_3_MINI, "<unk>"),
-            "template": phi_3().to_dict(),
-            "context": 2048,
-            "overflow": "truncate",
-        },
+        "model": model(siglip_so400m_384()),
         "stages": [
             {
                 "name": "base", "data": mixture(INTERLEAVED | PAIRS), "tiling": "whole",
@@ -104,20 +110,7 @@ def xgen_mm_r1() -> Recipe:
         "name": "xgen-mm-r1",
         "summary": "xGen-MM's first release: DFN ViT-H, a resampler that reads what is asked, Phi-3-mini",
         "miniature": "xgen-mm-r1-mini",
-        "model": {
-            "encoder": dfn_h_378(),
-            "tiling": RELEASED,
-            "connector": {
-                "type": "perceiver", "latents": 128, "depth": 6, "num_heads": 16, "head_dim": 96,
-                "instruction_tokens": 256,
-            },
-            "assembly": {"type": "masked-tiles", "view": "strips"},
-            "backbone": PHI_3_MINI,
-            "tokenizer": tokenizer(PHI_3_MINI, "<unk>"),
-            "template": phi_3().to_dict(),
-            "context": 2048,
-            "overflow": "truncate",
-        },
+        "model": model(dfn_h_378(), instruction_tokens=256),
         "stages": [
             {"name": "base", "data": mixture(FIRST), "tiling": "whole", "steps": 100_000, "lr": 1e-4, **common},
             tuning("instruct", "xgen-mm-instructions", 1_000_000),
