@@ -14,6 +14,7 @@ from toy import png, toy_recipe
 
 import sensorium as sm
 from sensorium.assets import find_file, installed
+from sensorium.backbones.backbone import Backbone
 from sensorium.errors import ConfigError
 from sensorium.model import Model, compose
 from sensorium.sample import Sample, Text
@@ -126,6 +127,13 @@ def test_weights_are_those_of_the_folders(composed: Model, tmp_path: Path) -> No
     with torch.no_grad():
         wanted = words(ids).logits[0]
     torch.testing.assert_close(composed.logits([["hello"]])[0], wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["mpt", "t5", "vit"])
+def test_what_is_no_causal_model_to_use_is_refused_by_name(kind: str) -> None:
+    config = Backbone.Config.model_validate({"type": "hf", "architecture": {"model_type": kind}})
+    with pytest.raises(ConfigError, match=f"no causal model of '{kind}'"):
+        config.build(vocab_size=64)
 
 
 @pytest.mark.slow

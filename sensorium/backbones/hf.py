@@ -81,7 +81,12 @@ class HFCausal(Backbone, name="hf"):
         settings = make_config(config.resolved().architecture, "backbone 'hf'")
         from transformers import AutoModelForCausalLM
 
-        self.model: Any = AutoModelForCausalLM.from_config(settings, dtype=torch.float32, attn_implementation="sdpa")
+        try:
+            model = AutoModelForCausalLM.from_config(settings, dtype=torch.float32, attn_implementation="sdpa")
+        except ValueError as error:
+            kind, why = settings.model_type, str(error).splitlines()[0]
+            raise ConfigError(f"backbone 'hf': transformers has no causal model of '{kind}' to use: {why}") from error
+        self.model: Any = model
         known = signature(self.model.base_model.forward).parameters
         self.cache_name = "cache" if "cache" in known else "past_key_values"
         self._check(vocab_size)
