@@ -11,12 +11,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from sensorium.backbones.backbone import Attention, Backbone
+from sensorium.initialisation import unit_variance
 
 
 class Decoder(Backbone, name="decoder"):
     """A pre-norm causal transformer. Weights start with variance 1 / width, so that signals keep their size at any
-    width (a fixed deviation of 0.02 suits widths near 2,500 and starves narrow models); what residual branches add is
-    scaled down by depth, as in GPT-2."""
+    width; what residual branches add is scaled down by depth, as in GPT-2."""
 
     class Config(Backbone.Config):
         width: int = Field(default=128, ge=8)
@@ -52,8 +52,7 @@ class Decoder(Backbone, name="decoder"):
         self.apply(self._initialise)
 
     def _initialise(self, module: nn.Module) -> None:
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.width**-0.5)
+        unit_variance(module)
         if isinstance(module, DecoderLayer):
             for last in (module.out, module.down):
                 nn.init.normal_(last.weight, std=(2 * self.config.width * self.config.depth) ** -0.5)

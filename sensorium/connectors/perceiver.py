@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sensorium.activation import Activation, activation
 from sensorium.connectors.connector import Connector, Instruction, Located, without_projection
 from sensorium.connectors.mlp import feed_forward
+from sensorium.initialisation import unit_variance
 
 
 class Perceiver(Connector, name="perceiver"):
@@ -123,6 +124,7 @@ class PerceiverLayer(nn.Module):
             activation(config.activation),
             nn.Linear(config.ff_ratio * dim, dim, bias=False),
         )
+        self.apply(unit_variance)
 
     def forward(self, features: Tensor, latents: Tensor, mask: Tensor | None) -> Tensor:
         normed = self.latent_norm(latents)

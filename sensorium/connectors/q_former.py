@@ -12,6 +12,7 @@ from sensorium.connectors.connector import Connector, Located
 from sensorium.connectors.q_former_layer import Attending, FeedForward, Memory, QFormerLayer
 from sensorium.connectors.q_former_text import READS, WRITES, QFormerText
 from sensorium.errors import ConfigError
+from sensorium.initialisation import unit_variance
 
 
 class Looked(NamedTuple):
@@ -85,25 +86,18 @@ class QFormer(Connector, name="q-former"):
         )
         self.projection = nn.Linear(width, out_dim)
         self.text: QFormerText | None = None
-        self.layers.apply(self._as_bert)
+        self.layers.apply(unit_variance)
 
     def _feed_forward(self) -> FeedForward:
         config = self.config
         return FeedForward(config.width, round(config.width * config.mlp_ratio), config.norm_eps, config.dropout)
-
-    def _as_bert(self, module: nn.Module) -> None:
-        """BERT's standard deviation of 0.02, which is for its width; narrower ones need more."""
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02 * (768 / self.config.width) ** 0.5)
-        if isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
 
     def attach(self, vocab_size: int) -> None:
         if not self.config.text:
             return
         config, own = self.config, [self._feed_forward() for _ in self.layers]
         self.text = QFormerText(vocab_size, config.positions, config.joint_dim, own, config.norm_eps)
-        self.text.apply(self._as_bert)
+        self.text.apply(unit_variance)
         for layer, words in zip(self.layers, own, strict=True):
             layer.feed_forward.load_state_dict(words.state_dict())  # type: ignore[union-attr, operator]
 

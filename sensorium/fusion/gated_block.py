@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sensorium.activation import activation
 from sensorium.fusion.sight import Sight
+from sensorium.initialisation import unit_variance
 
 if TYPE_CHECKING:
     from sensorium.fusion.cross_attention import CrossAttention
@@ -53,6 +54,7 @@ class GatedBlock(nn.Module):
         self.attention_gate = nn.Parameter(torch.zeros(gates)) if gates else None
         self.feed_forward = nn.Sequential(norm(dim, config.norm_eps), *_feed_forward(config, dim))
         self.feed_forward_gate = nn.Parameter(torch.zeros(gates)) if gates else None
+        self.apply(unit_variance)
 
     def forward(self, hidden: Tensor, looking: Looking) -> Tensor:
         """`hidden` `[rows, tokens, dim]` to the same shape."""

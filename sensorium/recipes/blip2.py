@@ -71,9 +71,15 @@ def blip2_mini() -> Recipe:
         "objective": {"type": "blip2-stage-1", "same_texts": True}, "steps": 250, "lr": 1e-3, "warmup": 20,
         "betas": (0.9, 0.98), "rows": 2,
     })  # fmt: skip
-    asked = mini.instruct(900)
-    generate = Stage.from_dict({**asked.to_dict(), "name": "generate", "trainable": ["connector"], "muon_lr": None,
-                                "edits": [WITHOUT_TEXT]})  # fmt: skip
-    q_former = "connector={type: q-former, queries: 16, width: 96, depth: 2, cross_every: 1, text: true, joint_dim: 96}"
-    stages = (mini.see(1500), mini.instruct(2400).model_copy(update={"name": "speak"}), represent, generate)
-    return mini.miniature("blip2-mini", "BLIP-2's structure on FactorWorld", q_former, stages=stages)
+    generate = mini.instruct(1200).model_copy(update={"name": "generate", "trainable": ("connector",)})
+    generate = Stage.from_dict({**generate.to_dict(), "edits": [WITHOUT_TEXT]})
+    q_former = "connector={type: q-former, queries: 16, width: 96, cross_every: 1, media_norm: true, text: true}"
+    stages = (mini.see(), mini.instruct(2400).model_copy(update={"name": "speak"}), represent, generate)
+    return mini.miniature(
+        "blip2-mini",
+        "BLIP-2's structure on FactorWorld",
+        mini.PLACES,
+        q_former,
+        "connector.joint_dim=96",
+        stages=stages,
+    )

@@ -3,12 +3,11 @@ looks through gates."""
 
 from __future__ import annotations
 
-from sensorium.data.sources.text_only import TextOnly
 from sensorium.evaluation.suites.retrieval import Retrieval
 from sensorium.objectives.captioning_contrastive import CaptioningContrastive
 from sensorium.recipe import Recipe, Share, Stage, recipe
+from sensorium.recipes import mini
 from sensorium.recipes.demo import world
-from sensorium.recipes.mini import instruct, miniature, see
 from sensorium.recipes.published import clip_l_224, slot, tokenizer
 from sensorium.recipes.towers import RETRIEVAL
 
@@ -79,23 +78,15 @@ def cosmo() -> Recipe:
     })  # fmt: skip
 
 
-def read(steps: int) -> Stage:
-    """Stands for a pre-trained language model: the text of chats and captions alone."""
-    kinds = (("chat", 3.0), ("short", 1.0), ("caption", 1.0))
-    data = tuple(Share(source=TextOnly.Config(source=world(style=kind, late=0.7)), weight=by) for kind, by in kinds)
-    return instruct(steps).model_copy(update={"name": "read", "data": data, "trainable": ("backbone",)})
-
-
 def join(steps: int) -> Stage:
     """Captions and chats, for what is new; the language model rests."""
-    stage = instruct(steps)
+    stage = mini.instruct(steps)
     changes = {
         "name": "join",
         "data": (*stage.data, Share(source=world(style="caption"), weight=6)),
         "objective": CaptioningContrastive.Config(),
         "trainable": ("connector", "fusion", "head"),
-        "muon_lr": None,
-        "lr": 2e-3,
+        "lr": 3e-3,
     }
     return stage.model_copy(update=changes)
 
@@ -104,17 +95,17 @@ def join(steps: int) -> Stage:
 def cosmo_mini() -> Recipe:
     """CosMo's structure in small: the first of three layers reads text alone, gates stand before the others."""
     embedding = "{pool: query, layer: 0, norm: true, bias: true, dim: 64, picture: first, scale: 1.2214}"
-    recipe = miniature(
+    recipe = mini.miniature(
         "cosmo-mini",
         "CosMo's structure on FactorWorld: it answers, and finds captions of pictures",
-        "encoder.patch_size=8",
-        "connector={type: perceiver, latents: 9, num_heads: 4, head_dim: 24, ff_ratio: 2, projection: false}",
-        "fusion={type: cross-attention, first: 1, num_heads: 2, head_dim: 24, ff_ratio: 2, only_pictured: false}",
+        mini.PLACES,
+        "connector={type: perceiver, latents: 17, num_heads: 4, head_dim: 24, ff_ratio: 2, projection: false}",
+        "fusion={type: cross-attention, first: 1, num_heads: 4, head_dim: 24, ff_ratio: 2, only_pictured: false}",
         f"head={{type: token-and-embedding, embedding: {embedding}}}",
         stages=(
-            see(800).model_copy(update={"trainable": ("encoder", "connector", "backbone")}),
-            read(400),
-            join(1600),
+            mini.see().model_copy(update={"trainable": ("encoder", "connector", "backbone")}),
+            mini.read().model_copy(update={"trainable": ("backbone",)}),
+            join(3300),
         ),
     )
     return recipe.model_copy(update={"evaluation": (*recipe.evaluation, Retrieval.Config.from_dict(RETRIEVAL))})

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sensorium.backbones.decoder import Decoder
-from sensorium.connectors.perceiver import Perceiver
-from sensorium.data.sources.text_only import TextOnly
-from sensorium.encoders.vit import ViT
-from sensorium.evaluation.suites.factorworld import FactorWorldSuite
-from sensorium.fusion.cross_attention import CrossAttention
-from sensorium.model import ModelConfig
-from sensorium.recipe import Recipe, Share, Stage, recipe
-from sensorium.recipes.demo import CORPUS, align, instruct, world
+from sensorium.recipe import Recipe, recipe
+from sensorium.recipes import mini
 from sensorium.recipes.published import LLAVA_GREY, clip_l_224, shares, slot
 from sensorium.template import ChatTemplate, Turn
-from sensorium.tokenizers.bpe import BPE
 
 CHUNK = "<|endofchunk|>"
 
@@ -121,17 +113,6 @@ REDPAJAMA = {
     "use_parallel_residual": False,
 }
 
-EYES = ViT.Config(image_size=64, patch_size=8, width=96, depth=0, stem_blocks=1, final_norm=False, position_std=0.5)
-"""The demo's, with places told apart: neither resampler nor cross-attention adds any"""
-READER = Decoder.Config(width=96, depth=3, num_heads=4, num_kv_heads=4, mlp_width=256)
-
-
-def read(steps: int) -> Stage:
-    """The language model learns the language from text alone, in place of one that knows it already."""
-    chats, captions = (TextOnly.Config(source=world(style=style, late=0.7)) for style in ("chat", "short"))
-    data = Share(source=chats, weight=3), Share(source=captions)
-    return instruct(steps).model_copy(update={"name": "read", "data": data, "trainable": ("backbone", "head")})
-
 
 @recipe
 def openflamingo_mini() -> Recipe:
@@ -149,20 +130,14 @@ def openflamingo_mini() -> Recipe:
 @recipe
 def flamingo_mini() -> Recipe:
     """Flamingo's structure in small: eyes and a language model that learned each for itself, and rest; then gates."""
-    changes = {"name": "join", "trainable": ("connector", "fusion"), "lr": 3e-3}
-    return Recipe(
-        name="flamingo-mini",
-        summary="Flamingo in small: a perceiver and gated blocks between a frozen encoder and a frozen language model",
-        model=ModelConfig(
-            encoder=EYES,
-            connector=Perceiver.Config(
-                latents=8, num_heads=4, head_dim=24, ff_ratio=2, activation="squared-relu", projection=False
-            ),
-            fusion=CrossAttention.Config(num_heads=4, head_dim=24, activation="squared-relu", only_pictured=False),
-            backbone=READER,
-            tokenizer=BPE.Config(vocab_size=512, corpus=CORPUS),
-            context=256,
-        ),
-        stages=(align(steps=1000), read(steps=250), instruct(steps=3300).model_copy(update=changes)),
-        evaluation=(FactorWorldSuite.Config(world=world()),),
+    look = {"name": "join", "trainable": ("connector", "fusion"), "lr": 3e-3}
+    return mini.miniature(
+        "flamingo-mini",
+        "Flamingo in small: a perceiver and gated blocks between a frozen encoder and a frozen language model",
+        mini.PLACES,
+        "connector={type: perceiver, latents: 16, num_heads: 4, head_dim: 24, ff_ratio: 2, projection: false}",
+        "fusion={type: cross-attention, num_heads: 4, head_dim: 24, only_pictured: false}",
+        "connector.activation=squared-relu",
+        "fusion.activation=squared-relu",
+        stages=(mini.see(), mini.read(), mini.instruct(3300).model_copy(update=look)),
     )

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sensorium.assembly.sinusoidal import Sinusoidal
-from sensorium.connectors.identity import Identity
-from sensorium.data.tilings.grid import Grid
 from sensorium.data.tilings.whole import Whole
-from sensorium.evaluation.suites.factorworld import FactorWorldSuite
-from sensorium.fusion.cross_attention import CrossAttention
-from sensorium.model import ModelConfig
 from sensorium.recipe import Recipe, Stage, recipe
-from sensorium.recipes.demo import CORPUS, align, instruct, world
-from sensorium.recipes.flamingo import EYES, READER, read
+from sensorium.recipes import mini
 from sensorium.recipes.published import CLIP_MEAN, CLIP_STD, LLAVA_GREY, shares, slot
 from sensorium.template import ChatTemplate, Turn
-from sensorium.tokenizers.bpe import BPE
 
 EVA: dict[str, Any] = {
     "type": "vit",
@@ -141,31 +133,26 @@ def infimm_hd() -> Recipe:
 def infimm_hd_mini() -> Recipe:
     """InfiMM-HD's structure in small: eyes and a language model that learned each for itself, then its four stages on
     pictures of 64 pixels, seen at first at 32 and then as a thumbnail and four tiles."""
-    whole = Whole.Config()
 
     def asked(name: str, steps: int, **changes: Any) -> Stage:
-        return instruct(steps=steps).model_copy(update={"name": name, "muon_lr": None, **changes})
+        return mini.instruct(steps).model_copy(update={"name": name, **changes})
 
-    return Recipe(
-        name="infimm-hd-mini",
-        summary="InfiMM-HD in small: raw features of tiles in the keys of cross-attention, with vector gates",
-        model=ModelConfig(
-            encoder=EYES.model_copy(update={"image_size": 32}),
-            tiling=Grid.Config(),
-            connector=Identity.Config(),
-            assembly=Sinusoidal.Config(),
-            fusion=CrossAttention.Config(num_heads=4, head_dim=24, ff_ratio=1, gates="vector"),
-            backbone=READER,
-            tokenizer=BPE.Config(vocab_size=512, corpus=CORPUS),
-            context=256,
-        ),
+    return mini.miniature(
+        "infimm-hd-mini",
+        "InfiMM-HD in small: raw features of tiles in the keys of cross-attention, with vector gates",
+        mini.PLACES,
+        "encoder.image_size=32",
+        "encoder.patch_size=8",
+        "tiling=grid",
+        "connector=identity",
+        "assembly=sinusoidal",
+        "fusion={type: cross-attention, num_heads: 4, head_dim: 24, ff_ratio: 1, gates: vector}",
         stages=(
-            align(steps=1500),
-            read(steps=250),
-            asked("pre-train", 300, trainable=("fusion",), tiling=whole, lr=2e-3),
-            asked("continue", 500, trainable=("encoder", "fusion"), tiling=whole),
+            mini.see(),
+            mini.read(),
+            asked("pre-train", 300, trainable=("fusion",), tiling=Whole.Config(), lr=2e-3),
+            asked("continue", 500, trainable=("encoder", "fusion"), tiling=Whole.Config()),
             asked("any-resolution", 300, trainable=("encoder", "fusion")),
-            asked("instruct", 2400, trainable=("fusion", "backbone", "head"), muon_lr=3e-3),
+            asked("instruct", 2400, trainable=("fusion", "backbone", "head")),
         ),
-        evaluation=(FactorWorldSuite.Config(world=world()),),
     )

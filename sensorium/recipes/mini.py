@@ -20,10 +20,20 @@ MODEL: ModelConfig = demo.MODEL.override("encoder.patch_size=16")
 """The demo's with a grid of 4 x 4 features: where all of them enter the text, almost as many samples fit into a row as
 with the demo's few."""
 
+PLACES = "encoder.position_std=1.2"
+"""Places told as loudly as what stands there: resamplers and cross-attention know of no order."""
+
 
 def see(steps: int = 2000, **changes: Any) -> Stage:
     """Stands for a pre-trained encoder: what is where. Of all stages it is the one whose steps buy most."""
     return demo.align(steps, **changes).model_copy(update={"name": "see"})
+
+
+def read(steps: int = 300) -> Stage:
+    """Stands for a language model that has read texts alone, and knows what is asked but no answer."""
+    chats, captions = (TextOnly.Config(source=world(style=style, late=0.7)) for style in ("chat", "short"))
+    data = Share(source=chats, weight=3), Share(source=captions)
+    return instruct(steps).model_copy(update={"name": "read", "data": data, "trainable": ("backbone", "head")})
 
 
 def speak(steps: int = 300) -> Stage:

@@ -4,18 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sensorium.backbones.decoder import Decoder
-from sensorium.connectors.pixel_shuffle import PixelShuffle
-from sensorium.encoders.vit import ViT
-from sensorium.evaluation.suites.factorworld import FactorWorldSuite
-from sensorium.fusion.experts import ModalityExperts
-from sensorium.model import ModelConfig
 from sensorium.recipe import Recipe, recipe
-from sensorium.recipes.demo import CORPUS, align, instruct, world
-from sensorium.recipes.flamingo import read
+from sensorium.recipes import mini
 from sensorium.recipes.published import IMAGENET_MEAN, IMAGENET_STD, shares, slot
 from sensorium.template import ChatTemplate
-from sensorium.tokenizers.bpe import BPE
 
 INTERNLM2: dict[str, Any] = {
     "model_type": "llama",
@@ -96,23 +88,13 @@ def mono_internvl() -> Recipe:
 def mono_internvl_mini() -> Recipe:
     """Mono-InternVL's structure in small: a language model that knows the language, then patches and experts beside
     it, then all together. Its patches enter through convolutions: one linear map learns too slowly from nothing."""
-    seeing = instruct(steps=800).model_copy(
-        update={"name": "concepts", "trainable": ("encoder", "connector", "fusion")}
-    )
-    whole = instruct(steps=2400).model_copy(
-        update={"trainable": ("encoder", "connector", "fusion", "backbone", "head")}
-    )
-    return Recipe(
-        name="mono-internvl-mini",
-        summary="Mono-InternVL in small: convolutions for an encoder, and experts in the layers of the decoder",
-        model=ModelConfig(
-            encoder=ViT.Config(image_size=64, patch_size=8, width=96, depth=0, stem_blocks=1, final_norm=False),
-            connector=PixelShuffle.Config(scale=2, depth=2, norm=True),
-            fusion=ModalityExperts.Config(layers=(0, 1)),  # nothing reads what features become in the last layer
-            backbone=Decoder.Config(width=96, depth=3, num_heads=4, num_kv_heads=4, mlp_width=256),
-            tokenizer=BPE.Config(vocab_size=512, corpus=CORPUS),
-            context=256,
-        ),
-        stages=(align(steps=2000), read(steps=250), seeing, whole),
-        evaluation=(FactorWorldSuite.Config(world=world()),),
+    seeing = mini.instruct(800).model_copy(update={"name": "concepts", "trainable": ("encoder", "connector", "fusion")})
+    whole = mini.instruct(2900).model_copy(update={"trainable": ("encoder", "connector", "fusion", "backbone", "head")})
+    return mini.miniature(
+        "mono-internvl-mini",
+        "Mono-InternVL in small: convolutions for an encoder, and experts in the layers of the decoder",
+        "encoder.patch_size=8",
+        "connector={type: pixel-shuffle, scale: 2, depth: 2, norm: true}",
+        "fusion={type: modality-experts, layers: [0, 1]}",  # nothing reads what features become in the last layer
+        stages=(mini.see(), mini.read(), seeing, whole),
     )
