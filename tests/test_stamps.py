@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ from toy import png, toy_model, toy_recipe
 
 import sensorium as sm
 from sensorium.assets import find_file, installed
-from sensorium.data.batch import collate
+from sensorium.data.batch import Batch, collate
 from sensorium.data.fetch import fetch_stamps_help
 from sensorium.data.source import Source
+from sensorium.edits.edit import Edit, Stages
 from sensorium.encoders.cache import FeatureCache, cached_features, fingerprint
 from sensorium.encoders.encoder import Encoder
 from sensorium.errors import ConfigError, DataError
@@ -22,6 +25,7 @@ from sensorium.evaluation.suite import Suite
 from sensorium.evaluation.suites.caption_choice import choices
 from sensorium.generation.branches import branch_likelihoods
 from sensorium.generation.likelihood import rank
+from sensorium.model import Model
 from sensorium.recipe import find_recipe
 from sensorium.recipes.stamps import emoji_source, stamps_source
 from sensorium.sample import Sample
@@ -165,6 +169,31 @@ def test_a_resumed_stage_with_kept_features_and_edits_is_the_same(tmp_path: Path
     cut = train(recipe, tmp_path / "cut", resume=True, quiet=True)
     for (name, one), (_, other) in zip(whole.named_parameters(), cut.named_parameters(), strict=True):
         assert torch.equal(one, other), name
+
+
+class Muddle(Edit, name="muddle"):
+    """Another encoder: the last axis of each of its tensors is rolled."""
+
+    def __call__(self, model: Model, batches: Iterator[Batch], stages: Stages) -> None:
+        model.encoder.load_state_dict({name: value.roll(1, -1) for name, value in model.encoder.state_dict().items()})
+
+
+def test_features_kept_are_those_of_the_encoder_that_an_edit_leaves(tmp_path: Path) -> None:
+    changes = [
+        f"stages.{number}.{change}"
+        for number in (0, 1)
+        for change in ("trainable=[connector]", "muon_lr=null", "steps=2")
+    ]
+    changes.append("stages.1.edits=[muddle]")
+    kept = [f"stages.{number}.cache_features=true" for number in (0, 1)]
+    train(toy_recipe(*changes), tmp_path / "plain", quiet=True)
+    train(toy_recipe(*changes, *kept), tmp_path / "kept", quiet=True)
+    plain, kept_losses = (
+        [json.loads(line)["loss"] for line in (tmp_path / run / "log.jsonl").open() if "loss" in line]
+        for run in ("plain", "kept")
+    )
+    assert len(plain) == 4
+    assert kept_losses == pytest.approx(plain, rel=1e-4)
 
 
 def test_a_ridge_start_says_what_captions_say(tmp_path: Path) -> None:

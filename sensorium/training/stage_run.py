@@ -95,9 +95,9 @@ class StageRun:
         if self.recipe.blind and self.objective.needs_pictures:
             return True
         log.stage(self.stage.name, self.stage.steps, self.step)
+        if self.step == 0:
+            self.edit()
         with self.running():
-            if self.step == 0:
-                self.edit()
             while self.step < self.stage.steps:
                 if stop_after is not None and state["total_step"] >= stop_after:
                     return False
@@ -138,7 +138,7 @@ class StageRun:
         """Rewrite the model as the stage wants it, with a stream of the stage's data that costs the stage none."""
         for config in self.stage.edits:
             loader = Loader(self.loader.reading, self.stage.rows)
-            with autocast(self.dtype, self.device):
+            with autocast(self.dtype, self.device), self.keeping():
                 config.build()(self.model, chain.from_iterable(iter(loader.next_step, None)), self.model_after)
         if self.stage.edits:
             self.ready()
@@ -150,14 +150,9 @@ class StageRun:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """What holds around the steps: the encoder looks features up, and lanes are open, if the stage says so."""
-        where = self.stage.cache_features
+        """What holds around the steps: features are kept, and lanes are open, if the stage says so."""
         with ExitStack() as stack:
-            if where:
-                folder = self.out / "features" if where is True else where
-                stack.enter_context(cached_features(self.model.encoder, folder))
-                if can_keep(self.model):
-                    stack.enter_context(kept_texts(self.model, folder))
+            stack.enter_context(self.keeping())
             if self.stage.lanes > 1 and self.device.type == "cpu":
                 self.lanes = stack.enter_context(lanes(self.stage.lanes))
             stack.callback(self.loader.close)
@@ -165,6 +160,19 @@ class StageRun:
                 yield
             finally:
                 self.lanes = None
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """The encoder looks up features of what it has seen, if the stage says so. Each edit has this for itself, for
+        it may leave another encoder."""
+        where = self.stage.cache_features
+        with ExitStack() as stack:
+            if where:
+                folder = self.out / "features" if where is True else where
+                stack.enter_context(cached_features(self.model.encoder, folder))
+                if can_keep(self.model):
+                    stack.enter_context(kept_texts(self.model, folder))
+            yield
 
     def one_step(self) -> dict[str, Any]:
         """One optimiser step over all micro-batches."""
