@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sensorium.recipe import Recipe, find_recipe
+from sensorium.recipes.mini import PLACES
 from sensorium.studies.study import Claim, Study, study
 
 FLAMINGO = "Flamingo, 2204.14198, table 3"
@@ -20,7 +21,7 @@ def changed(base: str, arms: Mapping[str, tuple[str, ...]]) -> dict[str, Recipe]
 @study
 def resampler() -> Study:
     """Four tokens a picture from sixteen features, by attention or by averages."""
-    places = "model.encoder.position_std=0.5"  # a resampler has no others
+    places = f"model.{PLACES}"  # a resampler has no others
     arms = {
         "perceiver": (places, "model.connector={type: perceiver, latents: 4, depth: 2, num_heads: 4, head_dim: 24}"),
         "pooled": (places, "model.connector={type: average-pool, side: 2}"),
