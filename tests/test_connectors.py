@@ -17,6 +17,7 @@ import sensorium as sm
 from sensorium.config import find_part
 from sensorium.connectors.connector import Connector, Instruction
 from sensorium.connectors.ldp import eighths
+from sensorium.connectors.perceiver import Perceiver, PerceiverLayer
 from sensorium.connectors.token_merge import merge
 from sensorium.data.batch import collate
 from sensorium.errors import ConfigError
@@ -279,3 +280,13 @@ def test_instructions_need_the_width_of_the_embeddings(monkeypatch: pytest.Monke
     monkeypatch.setattr(Inline.Config, "media_dim", lambda self, backbone, encoder: encoder)
     with pytest.raises(ConfigError, match="as wide as the backbone's embeddings, 32; with fusion 'inline' it is 16"):
         ModelConfig.from_dict(config)
+
+
+@pytest.mark.parametrize("width", [16, 96, 768])
+@torch.no_grad()
+def test_queries_and_keys_differ_enough_to_choose_from_the_start(width: int) -> None:
+    torch.manual_seed(0)
+    layer = PerceiverLayer(Perceiver.Config(num_heads=2, head_dim=width // 2), width)
+    normed = torch.randn(400, width)
+    q, k = (linear(normed)[:, : width // 2] for linear in (layer.to_q, layer.to_kv))
+    assert 0.8 < float((q @ k.T / (width // 2) ** 0.5).std()) < 1.25, "all but uniform attention if far below"
