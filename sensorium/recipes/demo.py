@@ -52,7 +52,7 @@ def demo() -> Recipe:
         name="demo",
         summary="A small model from nothing learns to answer about pictures of shapes, in minutes on two cores",
         model=MODEL,
-        stages=(align(steps=800), instruct(steps=2000)),
+        stages=(align(steps=1000), instruct(steps=2600)),
         evaluation=(FactorWorldSuite.Config(world=world(), goals=GOALS),),
     )
 
