@@ -50,7 +50,8 @@ class Row:
     milliseconds: float
     """a step of that stage, the median"""
     minutes: float
-    """training from nothing, the twin's not counted"""
+    """training from nothing, the twin's not counted: the steps of each stage times their median, so that a pause does
+    not count"""
     accuracy: float | None
     ci95: tuple[float, float] | None
     blind: float | None
@@ -75,14 +76,19 @@ def row(folder: Path) -> Row:
         tokens=model.layout.tokens_for(size),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         trained=sum(parameter.numel() for parameter in trained),
-        milliseconds=1000 * statistics.median(line["seconds"] for line in steps if line["stage"] == stage.name),
-        minutes=sum(line["seconds"] for line in steps) / 60,
+        milliseconds=1000 * _seconds(steps, stage.name) / stage.steps,
+        minutes=sum(_seconds(steps, each.name) for each in recipe.stages) / 60,
         accuracy=value.get("accuracy"),
         ci95=metrics["accuracy"]["ci95"] if "accuracy" in metrics else None,
         blind=value.get("blind/accuracy"),
         by_kind={kind: value[f"accuracy/{kind}"] for kind in KINDS if f"accuracy/{kind}" in value},
         recall=(value[directions[0]], value[directions[1]]) if directions[0] in value else None,
     )
+
+
+def _seconds(steps: list[dict[str, Any]], stage: str) -> float:
+    taken = [line["seconds"] for line in steps if line["stage"] == stage]
+    return len(taken) * statistics.median(taken) if taken else 0.0
 
 
 def _picture_size(recipe: Recipe) -> tuple[int, int]:

@@ -49,8 +49,8 @@ class Stage(Config):
     muon_lr: float | None = Field(
         default=None,
         gt=0,
-        description="peak learning rate of Muon, which then trains the matrices of the backbone's layers and of the "
-        "fusion",
+        description="peak learning rate of Muon, which then trains the matrices of the fusion and of the layers of "
+        "backbone and connector",
     )
     warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from sensorium.encoders.encoder import Encoder, Normalise, rounded_up
-from sensorium.interop.clip import MEAN, STD
+from sensorium.interop.means import CLIP_MEAN, CLIP_STD
 
 STRIDE, EXPANSION = 32, 4
 
@@ -29,8 +29,8 @@ class ModifiedResNet(Encoder, name="modified-resnet"):
             default=64, ge=8, multiple_of=2, description="channels of the first stage; features have 32 x"
         )
         layers: tuple[int, int, int, int] = Field(default=(3, 4, 6, 3), description="blocks of the four stages")
-        mean: tuple[float, float, float] = MEAN
-        std: tuple[float, float, float] = STD
+        mean: tuple[float, float, float] = CLIP_MEAN
+        std: tuple[float, float, float] = CLIP_STD
 
         @classmethod
         def example(cls) -> ModifiedResNet.Config:

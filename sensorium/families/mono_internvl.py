@@ -17,11 +17,11 @@ from sensorium.families.folder import Folder
 from sensorium.families.rules import DERIVED, Packed, Rule, Table, prefixes
 from sensorium.families.sizes import shape_of
 from sensorium.families.templates import token_of
+from sensorium.interop.means import IMAGENET_MEAN, IMAGENET_STD
 from sensorium.model import ModelConfig
 from sensorium.template import ChatTemplate, Turn
 
 LANGUAGE, VISION = "language_model.", "vision_model.embeddings."
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
          "num_key_value_heads", "max_position_embeddings", "rms_norm_eps")  # fmt: skip
 FIXED = {"ps_version": "v2", "downsample_ratio": 0.5, "use_thumbnail": True, "pad2square": False}

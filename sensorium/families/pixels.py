@@ -6,10 +6,8 @@ from typing import Any
 
 from sensorium.encoders.hf import HFVision
 from sensorium.families.folder import Folder
+from sensorium.interop.means import CLIP_MEAN, CLIP_STD, HALF
 from sensorium.model import ModelConfig
-
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-HALF = (0.5, 0.5, 0.5)
 
 
 def pixels_of(folder: Folder) -> dict[str, Any]:

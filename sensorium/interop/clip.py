@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sensorium.interop.means import CLIP_MEAN, CLIP_STD
 from sensorium.interop.towers import activation
 
-MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 VISION: dict[str, Any] = {"image_size": 224, "patch_size": 32, "hidden_size": 768, "num_hidden_layers": 12,
                           "num_attention_heads": 12, "intermediate_size": 3072, "layer_norm_eps": 1e-5}  # fmt: skip
 TEXT: dict[str, Any] = {"hidden_size": 512, "num_hidden_layers": 12, "num_attention_heads": 8,
@@ -52,8 +52,8 @@ def clip_config(architecture: Mapping[str, Any], preprocessor: Mapping[str, Any]
             "initial_norm": True,
             "activation": activation(vision, "quick_gelu"),
             "norm_eps": vision["layer_norm_eps"],
-            "mean": tuple(given.get("image_mean", MEAN)),
-            "std": tuple(given.get("image_std", STD)),
+            "mean": tuple(given.get("image_mean", CLIP_MEAN)),
+            "std": tuple(given.get("image_std", CLIP_STD)),
         },
         "tiling": {"type": "whole", "fit": "crop"},
         "connector": {"type": "class-token"},

@@ -15,7 +15,7 @@ from torch import Tensor
 from sensorium.assets import find_file
 from sensorium.config import nearest
 from sensorium.errors import ConfigError
-from sensorium.interop.clip import MEAN, STD
+from sensorium.interop.means import CLIP_MEAN, CLIP_STD
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -64,7 +64,7 @@ def vision_config(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The `vit` or `modified-resnet` encoder of an open_clip_config.json, given as plain data."""
     model = chosen(settings.get("model_cfg") or {}, MODEL, "model_cfg")
     tower, pixels = chosen(model["vision_cfg"] or {}, VISION, "vision_cfg"), settings.get("preprocess_cfg") or {}
-    colours = {"mean": tuple(pixels.get("mean", MEAN)), "std": tuple(pixels.get("std", STD))}
+    colours = {"mean": tuple(pixels.get("mean", CLIP_MEAN)), "std": tuple(pixels.get("std", CLIP_STD))}
     side, width = tower["image_size"], tower["width"]
     if isinstance(side, list):
         if len(set(side)) != 1:

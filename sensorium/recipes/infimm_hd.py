@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from sensorium.data.tilings.whole import Whole
+from sensorium.interop.means import CLIP_MEAN, CLIP_STD
 from sensorium.recipe import Recipe, Stage, recipe
 from sensorium.recipes import mini
-from sensorium.recipes.published import CLIP_MEAN, CLIP_STD, LLAVA_GREY, shares, slot
+from sensorium.recipes.published import LLAVA_GREY, shares, slot
 from sensorium.template import ChatTemplate, Turn
 
 EVA: dict[str, Any] = {
@@ -148,11 +149,11 @@ def infimm_hd_mini() -> Recipe:
         "assembly=sinusoidal",
         "fusion={type: cross-attention, num_heads: 4, head_dim: 24, ff_ratio: 1, gates: vector}",
         stages=(
-            mini.see(),
+            mini.see(1500),
             mini.read(),
             asked("pre-train", 300, trainable=("fusion",), tiling=Whole.Config(), lr=2e-3),
             asked("continue", 500, trainable=("encoder", "fusion"), tiling=Whole.Config()),
             asked("any-resolution", 300, trainable=("encoder", "fusion")),
-            asked("instruct", 2400, trainable=("fusion", "backbone", "head")),
+            asked("instruct", 2000, trainable=("fusion", "backbone", "head")),
         ),
     )

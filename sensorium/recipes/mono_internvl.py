@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sensorium.interop.means import IMAGENET_MEAN, IMAGENET_STD
 from sensorium.recipe import Recipe, recipe
 from sensorium.recipes import mini
-from sensorium.recipes.published import IMAGENET_MEAN, IMAGENET_STD, shares, slot
+from sensorium.recipes.published import shares, slot
 from sensorium.template import ChatTemplate
 
 INTERNLM2: dict[str, Any] = {

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sensorium.interop.means import CLIP_MEAN, CLIP_STD, HALF
 from sensorium.template import ChatTemplate, Turn
 
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-HALF = (0.5, 0.5, 0.5)
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LLAVA_GREY = (122, 116, 104)
 """CLIP's mean colour, with which LLaVA-1.5 pads pictures to squares."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sensorium.interop.means import CLIP_MEAN, CLIP_STD
 from sensorium.recipe import Recipe, recipe
-from sensorium.recipes.published import CLIP_MEAN, CLIP_STD, slot
+from sensorium.recipes.published import slot
 
 
 def pairs(folder: str) -> dict[str, Any]:

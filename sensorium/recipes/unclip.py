@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sensorium.interop.means import CLIP_MEAN, CLIP_STD
 from sensorium.recipe import Recipe, recipe
 from sensorium.recipes import towers
-from sensorium.recipes.published import CLIP_MEAN, CLIP_STD
 from sensorium.recipes.towers import clip_mini, pairs
 
 TOWERS = ["encoder", "connector", "fusion", "backbone", "head"]

@@ -52,7 +52,8 @@ class Together:
 
 def make_optimiser(model: Model, stage: Stage) -> Together:
     """AdamW with a group for each part and kind, weight decay on matrices only. With `muon_lr`, the matrices of the
-    backbone's layers, and those that the fusion puts between them, go to Muon, one for each shape."""
+    backbone's layers, of the fusion and of what the connector shards by (its layers, or all of a small one) go to Muon,
+    one for each shape."""
     within = (*model.backbone.layers, model.fusion, *model.connector.shard_units())
     inner = {id(p) for module in within for p in module.parameters() if p.ndim == 2}
     groups, matrices, seen = [], [], set()
