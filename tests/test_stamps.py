@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import BaseModel
 from toy import png, toy_model, toy_recipe
 
 import sensorium as sm
 from sensorium.assets import find_file, installed
 from sensorium.data.batch import Batch, collate
 from sensorium.data.fetch import fetch_stamps_help
+from sensorium.data.folder import FolderConfig
 from sensorium.data.source import Source
 from sensorium.edits.edit import Edit, Stages
 from sensorium.encoders.cache import FeatureCache, cached_features, fingerprint
@@ -297,3 +299,24 @@ def test_the_recipe_needs_nothing_until_it_runs(monkeypatch: pytest.MonkeyPatch)
         recipe.stages[0].data[0].source.build()
     text = fetch_stamps_help()
     assert all(word in text for word in ("tuxpaint-stamps-default", "dpkg -x", "GPL-2", "stamps.jsonl", "data=FOLDER"))
+
+
+def test_a_folder_of_data_reaches_every_source_of_a_recipe() -> None:
+    """Those of stages, of suites, of the sets by name of a suite, and those within others."""
+
+    def roots(value: Any) -> Iterator[str | None]:
+        if isinstance(value, FolderConfig):
+            yield value.root
+        if isinstance(value, BaseModel):
+            value = [getattr(value, name) for name in type(value).model_fields]
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list | tuple):
+            for item in value:
+                yield from roots(item)
+
+    for name in ("emoji-clip", "stamps", "blip2", "openflamingo", "cosmo"):
+        recipe = find_recipe(name, "data=somewhere")
+        found = list(roots([recipe.stages, recipe.evaluation]))
+        assert found, name
+        assert set(found) == {"somewhere"}, name

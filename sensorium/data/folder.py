@@ -154,4 +154,6 @@ def _rooted(value: object, root: str) -> object:
         return rooted(value, root)
     if isinstance(value, tuple | list):
         return type(value)(_rooted(item, root) for item in value)
+    if isinstance(value, dict):
+        return {key: _rooted(item, root) for key, item in value.items()}
     return value
