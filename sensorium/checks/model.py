@@ -133,7 +133,7 @@ def gradients(subject: Subject) -> str:
     counts, dark, lit = [], dict[str, str](), set[str]()
     for number, stage in enumerate(subject.small.stages):
         model = subject.twin(awake=True)
-        subject.reconfigure(model, stage)
+        subject.reconfigure(model, number)
         run = StageRun(subject.small, number, model, subject.folder)
         batches = run.loader.next_step()
         run.accumulate(batches)

@@ -170,14 +170,24 @@ class Subject:
             stages[number] = stages[number].model_copy(update=changes)
             recipe = recipe.model_copy(update={"stages": tuple(stages)})
         model = self.twin()
-        self.reconfigure(model, recipe.stages[number])
+        self.reconfigure(model, number)
         return StageRun(recipe, number, model, out or self.folder)
 
-    def reconfigure(self, model: Model, stage: Stage) -> None:
-        """Bring a twin to the config that the stage trains it in, which may lack what earlier stages used."""
-        for edit in stage.edits:
-            if isinstance(edit, Reconfigure.Config):
-                edit.build()(model, iter(()), lambda name: model)
+    def reconfigure(self, model: Model, number: int) -> None:
+        """Bring a twin to the config that a stage trains it in, which may lack what earlier stages used."""
+        for stage in self._line(number):
+            for edit in stage.edits:
+                if isinstance(edit, Reconfigure.Config):
+                    edit.build()(model, iter(()), lambda name: model)
+
+    def _line(self, number: int) -> list[Stage]:
+        """The stages whose model reaches stage `number`, in order, that stage the last."""
+        stages = self.small.stages
+        stage = stages[number]
+        if number == 0:
+            return [stage]
+        names = [earlier.name for earlier in stages]
+        return [*self._line(names.index(stage.starts_from) if stage.starts_from else number - 1), stage]
 
     def begin(self, name: str) -> Path:
         """The folder of a run of the small recipe that stands before its first step, ready to be resumed."""

@@ -125,13 +125,14 @@ def _still(run: StageRun, before: dict[str, Tensor], trainable: tuple[str, ...],
 @check("overfit")
 def overfit(subject: Subject) -> str:
     """Trained on one sample, a model reproduces its text by generation: labels, shift, mask and template agree."""
-    laid, stages = next(iter(subject.illustrated or subject.short)), subject.small.stages
+    sample, stages = next(iter(subject.illustrated or subject.short)).sample, subject.small.stages
     writing = [n for n, stage in enumerate(stages) if stage.objective.build().writing is not None]
     if not writing:
         return "not applicable: no stage learns to write"
     trained = {name for stage in stages for name in stage.trainable}
     run = subject.run(writing[0], trainable=tuple(name for name in PARTS if name in trained or name != "encoder"))
-    model, batch = run.model, collate([[laid]], run.model.layout)
+    model, laid = run.model, run.model.layout(sample)
+    batch = collate([[laid]], model.layout)
     optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=2e-3, betas=(0.9, 0.95))
     loss, step = float("inf"), 0
     while loss > 0.03 and step < PATIENCE:
@@ -140,12 +141,12 @@ def overfit(subject: Subject) -> str:
         optimiser.step()
         optimiser.zero_grad()
         step += 1
-    require(loss < 0.1, f"{laid.sample.name}: after {step} steps on this one sample the loss is still {loss:.2f}")
-    found = [_generated(model.eval(), laid, place) for place in _replies(laid.sample)]
+    require(loss < 0.1, f"{sample.name}: after {step} steps on this one sample the loss is still {loss:.2f}")
+    found = [_generated(model.eval(), laid, place) for place in _replies(sample)]
     for wanted, reply in found:
-        require(reply == wanted, f"{laid.sample.name}: learnt {wanted[:60]!r} by heart and generates {reply[:60]!r}")
+        require(reply == wanted, f"{sample.name}: learnt {wanted[:60]!r} by heart and generates {reply[:60]!r}")
     said = f": {found[0][1][:40]!r}" if found else ""
-    return f"{laid.sample.name} after {step} steps, loss {loss:.3f}, {len(found)} texts generated{said}"
+    return f"{sample.name} after {step} steps, loss {loss:.3f}, {len(found)} texts generated{said}"
 
 
 def _replies(sample: Sample) -> list[int]:

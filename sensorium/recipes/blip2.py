@@ -64,22 +64,20 @@ def blip2() -> Recipe:
 
 @recipe
 def blip2_mini() -> Recipe:
-    """BLIP-2's two stages on FactorWorld, after stages that stand for an encoder and a language model. That has looked
-    through the Q-Former before it rests: one that has only read learns too little of features in minutes."""
+    """BLIP-2's two stages on FactorWorld. Its language model has looked through the Q-Former, in `speak` between them,
+    before it rests: one that has only read learns too little of features in minutes."""
     represent = Stage.from_dict({
         "name": "represent", "data": [{"source": world(style="short").to_dict()}], "trainable": ["connector"],
         "objective": {"type": "blip2-stage-1", "same_texts": True}, "steps": 250, "lr": 1e-3, "warmup": 20,
         "betas": (0.9, 0.98), "rows": 2,
     })  # fmt: skip
+    speak = Stage.from_dict({**mini.instruct(2400).to_dict(), "name": "speak", "edits": [WITHOUT_TEXT]})
     generate = mini.instruct(1200).model_copy(update={"name": "generate", "trainable": ("connector",)})
-    generate = Stage.from_dict({**generate.to_dict(), "edits": [WITHOUT_TEXT]})
-    q_former = "connector={type: q-former, queries: 16, width: 96, cross_every: 1, media_norm: true, text: true}"
-    stages = (mini.see(), mini.instruct(2400).model_copy(update={"name": "speak"}), represent, generate)
     return mini.miniature(
         "blip2-mini",
         "BLIP-2's structure on FactorWorld",
         mini.PLACES,
-        q_former,
+        "connector={type: q-former, queries: 16, width: 96, cross_every: 1, media_norm: true, text: true}",
         "connector.joint_dim=96",
-        stages=stages,
+        stages=(mini.see(), represent, speak, generate),
     )

@@ -83,7 +83,7 @@ def join(steps: int) -> Stage:
     stage = mini.instruct(steps)
     changes = {
         "name": "join",
-        "data": (*stage.data, Share(source=world(style="caption"), weight=6)),
+        "data": (*stage.data, Share(source=world(style="caption"), weight=3)),
         "objective": CaptioningContrastive.Config(),
         "trainable": ("connector", "fusion", "head"),
         "lr": 3e-3,
@@ -93,14 +93,15 @@ def join(steps: int) -> Stage:
 
 @recipe
 def cosmo_mini() -> Recipe:
-    """CosMo's structure in small: the first of three layers reads text alone, gates stand before the others."""
-    embedding = "{pool: query, layer: 0, norm: true, bias: true, dim: 64, picture: first, scale: 1.2214}"
+    """CosMo's structure in small: two of four layers read text alone, gates stand before the others."""
+    embedding = "{pool: query, layer: 1, norm: true, bias: true, dim: 64, picture: first, scale: 1.2214}"
     recipe = mini.miniature(
         "cosmo-mini",
         "CosMo's structure on FactorWorld: it answers, and finds captions of pictures",
         mini.PLACES,
         "connector={type: perceiver, latents: 17, num_heads: 4, head_dim: 24, ff_ratio: 2, projection: false}",
-        "fusion={type: cross-attention, first: 1, num_heads: 4, head_dim: 24, ff_ratio: 2, only_pictured: false}",
+        "backbone.depth=4",
+        "fusion={type: cross-attention, first: 2, num_heads: 4, head_dim: 24, ff_ratio: 2, only_pictured: false}",
         f"head={{type: token-and-embedding, embedding: {embedding}}}",
         stages=(
             mini.see().model_copy(update={"trainable": ("encoder", "connector", "backbone")}),
