@@ -373,9 +373,10 @@ def test_agreement_of_answers() -> None:
 
 def test_consistency_compares_what_a_model_says(checkpoint: Path, tmp_path: Path) -> None:
     config = {"checkpoint": str(checkpoint), "answers": 3, "temperature": 0.01, "max_tokens": 3}
-    table = scored(Toy.Config(samples=5), "consistency", tmp_path, **config)
-    assert table["consistency.agreement"].known.tolist() == [True, False, True, True, True], "a caption has no question"
-    assert table["consistency.agreement"].values[0] == pytest.approx(1, abs=0.7)
+    agreement = scored(Toy.Config(samples=5), "consistency", tmp_path, **config)["consistency.agreement"]
+    assert agreement.known.tolist() == [True, False, True, True, True], "a caption has no question"
+    found = agreement.values[agreement.known].round(6).tolist()
+    assert set(found) == {0.0, 1.0}, "at this temperature it says the same three times, of which some are no words"
 
 
 def test_dfn_learns_what_belongs_together(tmp_path: Path) -> None:

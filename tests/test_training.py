@@ -100,7 +100,7 @@ def test_muon_gets_the_matrices_of_the_layers_and_adamw_all_else() -> None:
     adamw, *muons = make_optimiser(model, plan).members
     assert all(isinstance(muon, Muon) for muon in muons)
     inner = {id(weight) for muon in muons for group in muon.param_groups for weight in group["params"]}
-    within = (*model.backbone.layers, model.fusion)
+    within = (*model.backbone.layers, model.fusion, *model.connector.layers)  # type: ignore[misc]
     layers = [weight for module in within for weight in module.parameters()]
     assert inner == {id(weight) for weight in layers if weight.ndim == 2}
     outer = [id(weight) for group in adamw.param_groups for weight in group["params"]]
