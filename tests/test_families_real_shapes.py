@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from published import IMAGE, PICTURED, folder_of, same_logits
+from published import IMAGE, PICTURED, SPECIALS, folder_of, same_logits
 
 from sensorium.data.batch import collate
 from sensorium.families.importing import read_published
@@ -72,7 +72,7 @@ def test_logits_at_published_widths(family: Any, tmp_path: Path) -> None:
 @torch.no_grad()
 def test_embeddings_of_whole_towers(kind: str, tmp_path: Path) -> None:
     vision = {**B_16, "num_hidden_layers": 12, "image_size": 224, "patch_size": 16}
-    text = {**(CLIP_TEXT if kind == "clip" else B_16), "num_hidden_layers": 12}
+    text = {**(CLIP_TEXT if kind == "clip" else B_16), "num_hidden_layers": 12, "vocab_size": len(SPECIALS) + 256}
     torch.manual_seed(0)
     theirs = transformers.AutoModel.from_config(
         transformers.AutoConfig.for_model(kind, vision_config=vision, text_config=text)
