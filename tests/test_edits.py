@@ -12,11 +12,13 @@ from toy import Toy, png, toy_model, toy_recipe
 
 import sensorium as sm
 from sensorium.adapters.lora import LoRA
+from sensorium.checks import run_checks
 from sensorium.data.batch import collate
 from sensorium.edits.adapters import AttachAdapters, MergeAdapters
 from sensorium.edits.reconfigure import Reconfigure
 from sensorium.errors import ConfigError
 from sensorium.model import Model
+from sensorium.recipe import find_recipe
 from sensorium.training.optimisation import set_trainable
 from sensorium.training.trainer import train
 
@@ -163,3 +165,13 @@ def test_a_stage_reads_as_its_edits_left_the_model(tmp_path: Path) -> None:
     train(recipe, tmp_path / "broken", quiet=True, stop_after=9)
     resumed = train(recipe, tmp_path / "broken", quiet=True, resume=True)
     assert all(torch.equal(w, resumed.state_dict()[name]) for name, w in whole.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), [("blip2-mini", "gradients"), ("blip2-mini", "no-images"), ("open-qwen2vl-mini", "overfit")]
+)
+def test_checks_see_a_stage_with_what_the_stages_before_it_changed(name: str, check: str) -> None:
+    """The first drops a part in an earlier stage, the second makes another number of tokens than at the start."""
+    *_, verdict = run_checks(find_recipe(name), [check], samples=8)
+    assert verdict.name == check
+    assert verdict.passed, verdict.detail
