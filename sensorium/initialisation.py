@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 
 def unit_variance(module: nn.Module) -> None:
@@ -15,3 +19,16 @@ def unit_variance(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=width**-0.5)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+class Unfilled(TorchFunctionMode):
+    """New weights are left as they lie in memory, for models that are filled from a file or have no memory: drawing
+    them takes most of the time. Skips what `torch.nn.init` does and nothing else."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)

@@ -124,6 +124,16 @@ def test_two_runs_from_one_start_are_averaged_and_an_interrupted_one_is_the_same
     torch.testing.assert_close(two, start.backbone.get_parameter("norm.weight"), rtol=1e-5, atol=1e-5)
 
 
+def test_an_edit_draws_the_same_after_a_resume_at_the_border_of_its_stage(tmp_path: Path) -> None:
+    recipe = two_runs().override("save_every=3")
+    whole = train(recipe, tmp_path / "whole", quiet=True)
+    train(recipe, tmp_path / "broken", quiet=True, stop_after=4)
+    assert [path.name for path in (tmp_path / "broken" / "checkpoints").iterdir()] == ["step-3"], "the border"
+    resumed = train(recipe, tmp_path / "broken", resume=True, quiet=True)
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(weight, resumed.state_dict()[name]), name
+
+
 def test_stages_that_are_not_there_are_named() -> None:
     with pytest.raises(ConfigError, match=r"stages.1 reads the model of stage 'al': did you mean 'all'\?"):
         toy_recipe("stages.1.starts_from=al")

@@ -11,6 +11,7 @@ from sensorium.checks.finding import require
 from sensorium.data.batch import Pictures
 from sensorium.data.tiling import Cut
 from sensorium.diffusion import dice_of
+from sensorium.initialisation import Unfilled
 from sensorium.layout import MediaRule
 from sensorium.model import PARTS, Model, ModelConfig
 from sensorium.priors.prior import Wording
@@ -24,6 +25,8 @@ SIZES = ((336, 336), (640, 480), (1344, 896), (500, 2000))
 BYTES = {"weights": 4, "gradients": 4, "AdamW": 8}
 """Bytes a parameter, in float32; the last two for trainable ones only."""
 RANKS = (1, 8)
+SEEING = ("encoder", "connector")
+"""Parts of which few layers, of the same widths, are asked what they give for a picture: more would say the same."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ def full_size(recipe: Recipe) -> str:
     total = _size(model)
     parts = ", ".join(f"{name} {_number(size)}" for name, size in _by_part(model).items() if size)
     _draws(model)
-    pictures = "; ".join(_picture(model, size) for size in SIZES)
+    shallow = on_meta(
+        recipe.model.model_copy(update={name: getattr(model.config, name).miniature() for name in SEEING})
+    )
+    pictures = "; ".join(_picture(shallow, size) for size in SIZES)
     stages = "; ".join(_stage(model, stage) for stage in recipe.stages)
     return f"{_number(total)} parameters ({parts}); a picture: {pictures}; {stages}"
 
@@ -55,7 +61,7 @@ def on_meta(config: ModelConfig) -> Model:
     if size is None and isinstance(config.tokenizer, BPE.Config | HFTokenizer.Config):
         size = config.tokenizer.vocab_size
     tokenizer = config.make_tokenizer() if size is None else Vocabulary(size)
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         return Model(config, tokenizer)  # type: ignore[arg-type]
 
 

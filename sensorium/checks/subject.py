@@ -16,6 +16,7 @@ from sensorium.data.loader import Loader, Rank
 from sensorium.data.stream import Reading
 from sensorium.edits.reconfigure import Reconfigure
 from sensorium.errors import DataError
+from sensorium.initialisation import Unfilled
 from sensorium.laid_out import LaidOut
 from sensorium.layout import Layout
 from sensorium.model import PARTS, Model, ModelConfig, compose
@@ -65,7 +66,7 @@ class Subject:
     @cached_property
     def full_size(self) -> int:
         """Parameters of the recipe's model, counted without making them."""
-        with torch.device("meta"):
+        with torch.device("meta"), Unfilled():
             return sum(p.numel() for p in Model(self.resolved, self.tokenizer).parameters())
 
     @cached_property
@@ -136,7 +137,8 @@ class Subject:
     def twin(self, awake: bool = False) -> Model:
         """A copy of the base with the twins' context. `awake` adds noise to every weight, so that gates that start at
         zero are open and attention is not flat: a path that does nothing yet can hide no fault."""
-        model = Model(self.small.model, self.tokenizer)
+        with Unfilled():
+            model = Model(self.small.model, self.tokenizer)
         model.load_state_dict(self.base.state_dict())
         if awake:
             generator = torch.Generator().manual_seed(0)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sensorium.atomic import write_folder
 from sensorium.errors import CheckpointError
+from sensorium.initialisation import Unfilled
 from sensorium.model import PARTS, Model, ModelConfig
 from sensorium.training.manifest import file_digest, made_with
 from sensorium.training.optimisation import Together
@@ -57,7 +58,8 @@ def load_model(folder: Path) -> Model:
     folder = find_model(folder)
     verify(folder)
     config = ModelConfig.from_dict(json.loads((folder / CONFIG).read_text()), where=str(folder / CONFIG))
-    model = Model(config, config.tokenizer.part.read(config.tokenizer, folder))
+    with Unfilled():
+        model = Model(config, config.tokenizer.part.read(config.tokenizer, folder))
     for name in PARTS:
         if part_tensors(model, name) or (folder / f"{name}.safetensors").is_file():  # a part of none may have no file
             load_part(model, name, folder)

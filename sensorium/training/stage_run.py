@@ -96,19 +96,24 @@ class StageRun:
             return True
         log.stage(self.stage.name, self.stage.steps, self.step)
         if self.step == 0:
+            self.throw(state["total_step"])
             self.edit()
         with self.running():
             while self.step < self.stage.steps:
                 if stop_after is not None and state["total_step"] >= stop_after:
                     return False
                 mixed = self.mix()
-                torch.manual_seed(self.recipe.seed * 1_000_003 + state["total_step"])  # dropout, too, can be resumed
+                self.throw(state["total_step"])
                 record = self.one_step()
                 state["total_step"] += 1
                 log.step({"step": state["total_step"], "stage": self.stage.name, **record, **mixed})
                 if state["total_step"] % self.recipe.save_every == 0:
                     self.save(state["total_step"])
         return True
+
+    def throw(self, total_step: int) -> None:
+        """Set torch's dice by the step, so that what dropout and edits draw is the same after a resume."""
+        torch.manual_seed(self.recipe.seed * 1_000_003 + total_step)
 
     def mix(self) -> dict[str, Any]:
         """Weigh the sources anew if the policy's time has come; returns what the log is to say of it."""
