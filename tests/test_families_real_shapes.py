@@ -12,13 +12,28 @@ from published import IMAGE, PICTURED, SPECIALS, folder_of, same_logits
 
 from sensorium.data.batch import collate
 from sensorium.families.importing import read_published
-from sensorium.recipes.published import OPT_2_7B, eva_g_224
+from sensorium.recipes.published import OPT_2_7B, VICUNA_7B, clip_l_336, eva_g_224
 from sensorium.sample import Image, Sample, Text, as_sample
 
 transformers = pytest.importorskip("transformers", reason="pip install 'sensorium[hf]'")
 pytestmark = pytest.mark.slow
+EYES = {**clip_l_336()["architecture"], "num_hidden_layers": 3}
+"""Of which the last but one is read."""
+VICUNA = {**VICUNA_7B["architecture"], "num_hidden_layers": 2, "max_position_embeddings": 4096}
 B_16 = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
 CLIP_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "eos_token_id": 5}
+
+
+def config(sizes: dict[str, Any]) -> Any:
+    return transformers.AutoConfig.for_model(**sizes)
+
+
+def llava() -> Any:
+    return transformers.LlavaConfig(vision_config=config(EYES), text_config=config(VICUNA), image_token_index=IMAGE)
+
+
+def llava_next() -> Any:
+    return transformers.LlavaNextConfig(vision_config=config(EYES), text_config=config(VICUNA), image_token_index=IMAGE)
 
 
 def blip2() -> Any:
@@ -42,7 +57,7 @@ def idefics() -> Any:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("family", [blip2, idefics])
+@pytest.mark.parametrize("family", [llava, llava_next, blip2, idefics])
 @torch.no_grad()
 def test_logits_at_published_widths(family: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
