@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sensorium.data.tiling import Cut
-from sensorium.sample import Image, Sample
+from sensorium.sample import Audio, Image, Sample
 
 
 @dataclass(frozen=True)
 class MediaSpan:
-    """The tokens `start .. start + length` stand for one picture, or one frame of a video; it is worth `features`
-    vectors, which may stand there or be attended to from elsewhere."""
+    """The tokens `start .. start + length` stand for one picture, one frame of a video, or one sound; it is worth
+    `features` vectors, which may stand there or be attended to from elsewhere."""
 
     start: int
     length: int
-    image: Image
+    segment: Image | Audio
     cut: Cut
     features: int
     stands: int

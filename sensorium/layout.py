@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from sensorium.assembly.assembly import Assembly, Pieces, TileTokens
-from sensorium.data.images import picture_size
 from sensorium.data.tables import text_of
 from sensorium.data.tiling import Cut, Tiling
 from sensorium.data.video import video_frames
-from sensorium.errors import LayoutError
+from sensorium.errors import DataError, LayoutError
 from sensorium.fusion.fusion import Fusion
 from sensorium.laid_out import LaidOut, MediaSpan, truncate
-from sensorium.sample import Image, Role, Sample, Segment, Table, Text, Video
+from sensorium.sample import Audio, Image, Role, Sample, Segment, Table, Text, Video
 from sensorium.template import ChatTemplate
 from sensorium.tokenizers.tokenizer import Tokenizer
 
@@ -57,11 +56,11 @@ class Layout:
         self.media, self.context, self.overflow = media, context, overflow
 
     def cut(self, size: tuple[int, int]) -> Cut:
-        """How a picture of `size` (width, height) is cut."""
+        """How a picture of `size` (width, height), or a sound of (samples, 1), is cut."""
         return Cut(size, self.tiling.plan(size))
 
     def tokens_for(self, size: tuple[int, int]) -> int:
-        """Tokens that a picture of `size` (width, height) takes in the sequence."""
+        """Tokens that a picture of `size` (width, height), or a sound of (samples, 1), takes in the sequence."""
         pieces = self.media.written(self.cut(size), self.template)
         return sum(piece if isinstance(piece, int) else len(self.tokenizer.markers(piece)) for piece in pieces)
 
@@ -105,13 +104,13 @@ class _Writer:
         for segment in segments:
             if isinstance(segment, Text | Table):
                 self.text(segment)
-            elif isinstance(segment, Image):
+            elif isinstance(segment, Image | Audio) and isinstance(segment, self.layout.tiling.reads):
                 self.end_chunk()
-                self.image(segment)
-            elif isinstance(segment, Video):
+                self.medium(segment)
+            elif isinstance(segment, Video) and self.layout.tiling.reads is Image:
                 self.end_chunk()
                 for frame in video_frames(segment, segment.id or self.sample.name):
-                    self.image(Image(frame, id=frame.name))
+                    self.medium(Image(frame, id=frame.name))
             else:
                 raise LayoutError(f"{self.sample.name}: no encoder reads a {type(segment).__name__} segment here")
         self.mark(marks.end, supervised=segments[-1].supervise)
@@ -136,8 +135,13 @@ class _Writer:
             )
         self._extend(self.layout.tokenizer.encode(text), segment.supervise)
 
-    def image(self, segment: Image) -> None:
-        cut = self.layout.cut(picture_size(segment.source, segment.id or self.sample.name))
+    def medium(self, segment: Image | Audio) -> None:
+        name = segment.id or self.sample.name
+        size = self.layout.tiling.size_of(segment, name)
+        try:
+            cut = self.layout.cut(size)
+        except DataError as error:
+            raise LayoutError(f"{name}: {error}") from None
         start = len(self.ids)
         for piece in self.layout.media.written(cut, self.layout.template):
             if isinstance(piece, str):

@@ -76,6 +76,20 @@ class ModelConfig(Config):
         return sum(piece for piece in written if isinstance(piece, int))
 
     @model_validator(mode="after")
+    def _tiling_cuts_what_the_encoder_reads(self) -> Self:
+        wanted, cut = self.encoder.rate, self.tiling.rate
+        encoder, tiling = self.encoder.type_name, self.tiling.type_name
+        if wanted is None and cut is not None:
+            raise ValueError(f"encoder '{encoder}' sees, and tiling '{tiling}' cuts sounds: choose another, whole say")
+        if wanted is not None and cut is None:
+            raise ValueError(f"encoder '{encoder}' hears, and tiling '{tiling}' cuts pictures: set tiling to windows")
+        if wanted != cut:
+            raise ValueError(
+                f"encoder '{encoder}' hears {wanted} samples a second: set tiling.samples_a_second to that"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_picture_fits(self) -> Self:
         if self.least_picture >= self.context:
             raise ValueError(

@@ -24,7 +24,7 @@ import sensorium as sm
 from sensorium.assembly.assembly import TileTokens
 from sensorium.assembly.tiles import Tiles
 from sensorium.data import video as video_module
-from sensorium.data.audio import loudness, probe_audio, read_audio, resample
+from sensorium.data.audio import loudness, probe_audio, read_audio, resample, sound_length
 from sensorium.data.frames import open_all
 from sensorium.data.images import MAX_ASPECT, open_picture, picture_size
 from sensorium.data.media import kind_of
@@ -279,6 +279,13 @@ def test_compressed_sound_and_that_of_a_video() -> None:
 def test_lengths_of_resampled_sound() -> None:
     for length, rate, to in ((1, 8000, 16_000), (7, 48_000, 8000), (1234, 44_100, 16_000), (999, 8000, 44_100)):
         assert resample(np.ones((3, length), np.float32), rate, to).shape == (3, max(1, round(length * to / rate)))
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
+def test_the_length_of_a_sound_is_known_before_it_is_decoded(kind: str) -> None:
+    for samples, rate in ((1234, 16_000), (8000, 44_100), (7, 8000)):
+        data = sound(kind, TONES[:, :samples])
+        assert sound_length(data, rate) == read_audio(data, rate).shape[1]
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])

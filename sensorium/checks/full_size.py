@@ -22,6 +22,8 @@ from sensorium.training.optimisation import set_trainable
 
 SIZES = ((336, 336), (640, 480), (1344, 896), (500, 2000))
 """Pictures (width, height) whose tokens are told."""
+SECONDS = (5, 30, 120)
+"""Sounds, if the encoder hears."""
 BYTES = {"weights": 4, "gradients": 4, "AdamW": 8}
 """Bytes a parameter, in float32; the last two for trainable ones only."""
 RANKS = (1, 8)
@@ -49,9 +51,20 @@ def full_size(recipe: Recipe) -> str:
     shallow = on_meta(
         recipe.model.model_copy(update={name: getattr(model.config, name).miniature() for name in SEEING})
     )
-    pictures = "; ".join(_picture(shallow, size) for size in SIZES)
+    sizes = _sizes(model)
+    media = "; ".join(f"{said} {_medium(shallow, size)}" for size, said in sizes.items())
+    medium = "a picture" if model.config.encoder.rate is None else "a sound"
     stages = "; ".join(_stage(model, stage) for stage in recipe.stages)
-    return f"{_number(total)} parameters ({parts}); a picture: {pictures}; {stages}"
+    return f"{_number(total)} parameters ({parts}); {medium}: {media}; {stages}"
+
+
+def _sizes(model: Model) -> dict[tuple[int, int], str]:
+    """Of pictures or sounds, and how they are written; sounds up to the longest that is read."""
+    if (rate := model.config.encoder.rate) is None:
+        return {size: f"{size[0]}x{size[1]}" for size in SIZES}
+    longest = model.config.tiling.max_tiles * model.config.encoder.input_size[0]
+    lengths = [seconds * rate for seconds in SECONDS if seconds * rate < longest]
+    return {(length, 1): f"{length / rate:g} s" for length in (*lengths, longest)}
 
 
 def on_meta(config: ModelConfig) -> Model:
@@ -65,18 +78,18 @@ def on_meta(config: ModelConfig) -> Model:
         return Model(config, tokenizer)  # type: ignore[arg-type]
 
 
-def _picture(model: Model, size: tuple[int, int]) -> str:
-    """Features and places of a picture, announced and given alike."""
+def _medium(model: Model, size: tuple[int, int]) -> str:
+    """Features and places of a picture or sound, announced and given alike."""
     config, rule, layout = model.config, model.config.media_rule, model.layout
     cut = layout.cut(size)
     announced, places = rule.features(cut), layout.tokens_for(size)
     with torch.no_grad():
         given = model.media_of(_blank(model, cut), _alone(rule, cut))
     wanted = (announced, config.media_dim)
-    require(given.shape == wanted, f"a picture of {size}: {wanted} features announced, {tuple(given.shape)} given")
+    require(given.shape == wanted, f"one of {size}: {wanted} features announced, {tuple(given.shape)} given")
     notes = [f"{announced} features beside the text"] if places < announced else []
     notes += [f"more than the context of {config.context}"] if places >= config.context else []
-    return f"{size[0]}x{size[1]} {cut.plan.tiles} tiles, {places} tokens" + (f" ({', '.join(notes)})" if notes else "")
+    return f"{cut.plan.tiles} tiles, {places} tokens" + (f" ({', '.join(notes)})" if notes else "")
 
 
 @torch.no_grad()
@@ -96,8 +109,8 @@ def _draws(model: Model) -> None:
 
 
 def _blank(model: Model, cut: Cut) -> Tensor:
-    width, height = model.config.encoder.input_size
-    return torch.zeros(cut.plan.tiles, 3, height, width, dtype=torch.uint8, device="meta")
+    tiles = torch.from_numpy(model.layout.tiling.blank()).to("meta")
+    return tiles.new_zeros(cut.plan.tiles, *tiles.shape[1:])
 
 
 def _alone(rule: MediaRule, cut: Cut) -> Pictures:

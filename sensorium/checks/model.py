@@ -98,7 +98,8 @@ def _given(model: Model, batch: Batch, dtype: torch.dtype = torch.float32) -> li
 def _changed(batch: Batch, own: Tensor, pictures: slice, vocab: int) -> tuple[Batch, Batch]:
     """The batch with other text, and with other pictures, in one sample."""
     ids, tiles = torch.where(own & ~batch.media, (batch.ids + 1) % vocab, batch.ids), batch.tiles.clone()
-    tiles[pictures] = 255 - tiles[pictures]
+    shown = tiles[pictures]
+    tiles[pictures] = shown / 2 if shown.is_floating_point() else 255 - shown
     return replace(batch, ids=ids), replace(batch, tiles=tiles)
 
 

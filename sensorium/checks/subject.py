@@ -173,7 +173,9 @@ class Subject:
             recipe = recipe.model_copy(update={"stages": tuple(stages)})
         model = self.twin()
         self.reconfigure(model, number)
-        return StageRun(recipe, number, model, out or self.folder)
+        folder = out or self.folder
+        folder.mkdir(exist_ok=True)  # for what it may have to note of samples
+        return StageRun(recipe, number, model, folder)
 
     def reconfigure(self, model: Model, number: int) -> None:
         """Bring a twin to the config that a stage trains it in, which may lack what earlier stages used."""

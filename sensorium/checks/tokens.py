@@ -14,7 +14,6 @@ from sensorium.checks.finding import CheckFailed, require
 from sensorium.checks.oracle import Oracle
 from sensorium.checks.subject import Subject
 from sensorium.data.batch import collate
-from sensorium.data.images import open_picture, picture_size
 from sensorium.data.mixture import Mixture
 from sensorium.data.packer import Packer
 from sensorium.data.quarantine import Refusal
@@ -23,7 +22,7 @@ from sensorium.errors import DataError
 from sensorium.laid_out import LaidOut
 from sensorium.layout import Layout
 from sensorium.objectives.next_token import NextToken
-from sensorium.sample import Image, Sample, Table, Text, Video
+from sensorium.sample import Audio, Image, Sample, Table, Text, Video
 
 PICTURES = 6
 """Pictures that are decoded and encoded; all others are only counted."""
@@ -36,7 +35,7 @@ def token_count(subject: Subject) -> str:
     for laid in map(layout, subject.samples):
         tokens = sum(_text_tokens(layout, laid)) + sum(_chunk_ends(layout, laid))
         for span in laid.spans:
-            need = layout.tokens_for(picture_size(span.image.source))
+            need = layout.tokens_for(layout.tiling.size_of(span.segment, laid.sample.name))
             require(
                 span.length == need and span.features == layout.media.features(span.cut),
                 f"{laid.sample.name}: a span of {span.length} tokens for a picture that takes {need}",
@@ -65,15 +64,16 @@ def _text_tokens(layout: Layout, laid: LaidOut) -> list[int]:
         texts = [text_of(segment) for segment in turn if isinstance(segment, Text | Table)]
         tokens = [len(layout.tokenizer.markers(mark)) for mark in (marks.prefix, marks.end, marks.after)]
         tokens += [len(layout.tokenizer.encode(text)) for text in texts]
-        pictures = [picture_size(s.source) for s in turn if isinstance(s, Image)] if marks.length else []
+        reads, name = layout.tiling.reads, laid.sample.name
+        pictures = [layout.tiling.size_of(s, name) for s in turn if isinstance(s, reads)] if marks.length else []
         filled = (marks.length or 0) - sum(tokens) - sum(map(layout.tokens_for, pictures))
         counts += [*tokens, max(0, filled)]
     return counts
 
 
 def _media(laid: LaidOut) -> list[int]:
-    """The places of all pictures and videos but the first among a sample's segments."""
-    return [place for place, s in enumerate(laid.sample.segments) if isinstance(s, Image | Video)][1:]
+    """The places of all pictures, videos and sounds but the first among a sample's segments."""
+    return [place for place, s in enumerate(laid.sample.segments) if isinstance(s, Image | Video | Audio)][1:]
 
 
 def _chunk_ends(layout: Layout, laid: LaidOut) -> list[int]:
@@ -86,11 +86,11 @@ def _rows_match(subject: Subject, laid: LaidOut, number: int) -> None:
     """A picture's span is as long as what encoder and connector make of its real tiles."""
     model, name = subject.base, laid.sample.name
     # As the model cuts it: the stage that the sample is from may cut in a way of its own.
-    span = model.layout(Sample((laid.spans[number].image,), id=name)).spans[0]
-    picture = open_picture(span.image.source, name)
-    size = picture_size(span.image.source, name)
-    require(picture.size == size, f"{name}: the header says {size}, decoded it is {picture.size}")
-    batch = collate([[model.layout(Sample((span.image,), id=name))]], model.layout)
+    tiling, only = model.layout.tiling, Sample((laid.spans[number].segment,), id=name)
+    span = model.layout(only).spans[0]
+    sizes = [tiling.measured(opened) for opened in tiling.opened(only.segments, name)]
+    require(sizes == [span.cut.size], f"{name}: the header says {span.cut.size}, decoded it is {sizes}")
+    batch = collate([[model.layout(only)]], model.layout)
     require(
         len(batch.tiles) == span.cut.plan.tiles, f"{name}: {len(batch.tiles)} tiles cut, not as planned: {span.cut}"
     )

@@ -148,17 +148,19 @@ def evaluate(
 def chat(
     checkpoint: Checkpoint,
     image: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A picture to look at; repeatable.")] = None,
+    sound: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="A sound to hear; repeatable.")] = None,
     ask: Annotated[str | None, typer.Option(metavar="QUESTION", help="Print the reply and leave.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="The longest reply.")] = 64,
     temperature: Annotated[float, typer.Option(min=0, help="0 always says the likeliest.")] = 0.0,
 ) -> None:
-    """Talk to a model about pictures.
+    """Talk to a model about pictures, or sounds where it hears.
 
     One question with --ask, a conversation without it, or a question a line through a pipe.
     """
-    from sensorium.pages.talk import chat as talk
+    from sensorium.pages import talk
 
-    talk(checkpoint, image or (), ask, max_tokens, temperature)
+    media = [*map(talk.picture, image or ()), *map(talk.sound, sound or ())]
+    talk.chat(checkpoint, media, ask, max_tokens, temperature)
 
 
 @app.command(

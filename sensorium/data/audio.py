@@ -67,13 +67,28 @@ def read_audio(source: MediaSource, rate: int | None = None, mono: bool = False,
         return wave if rate in (None, own) else resample(wave, own, rate, name)
 
 
+def sound_length(source: MediaSource, rate: int, name: str = "sound") -> int:
+    """How many samples `read_audio` gives at `rate`: from the header where libsndfile reads the sound, else by decoding
+    it, for other headers are about right at best."""
+    with reading(source, name), open_bytes(source, name) as file:
+        if start_of(file) in SNDFILE:
+            with _soundfile(file, f"{name}: {where(source)}") as opened:
+                return _length(opened.frames, opened.samplerate, rate)
+    return read_audio(source, rate, mono=True, name=name).shape[1]
+
+
+def _length(samples: int, rate: int, to: int) -> int:
+    """How many samples at the rate `to` last as long."""
+    return max(1, round(samples * to / rate))
+
+
 def resample(wave: np.ndarray, rate: int, to: int, name: str = "sound") -> np.ndarray:
     """float32 `[channels, samples]` at another rate, as many samples as last equally long, by libswresample. A
     `DataError` if that is too many."""
     need("av", "data", "resampling sound")
     import av
 
-    length = max(1, round(wave.shape[1] * to / rate))
+    length = _length(wave.shape[1], rate, to)
     if length * len(wave) > MAX_VALUES:
         raise DataError(f"{name}: {length} samples at {to} a second are too many; cut it into shorter ones")
     rows = []

@@ -107,7 +107,8 @@ class Batch:
     media: Tensor
     """bool `[rows, tokens]`: a feature of a picture stands here"""
     tiles: Tensor
-    """uint8 `[tiles, 3, height, width]`, in the order in which `media` runs over rows and tokens"""
+    """uint8 `[tiles, 3, height, width]`, of sounds float32 `[tiles, 1, 1, samples]`, in the order in which `media` runs
+    over rows and tokens"""
     pictures: Pictures
     """which tiles are of which picture, and where it stands"""
     samples: tuple[tuple[str, ...], ...]

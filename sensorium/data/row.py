@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sensorium.data.frames import open_all
 from sensorium.data.regions import Placed, seen_through
 from sensorium.data.tiling import Cut
 from sensorium.errors import DataError
+from sensorium.sample import Image
 
 if TYPE_CHECKING:
     from sensorium.laid_out import LaidOut, MediaSpan
@@ -44,7 +44,7 @@ class Row:
     media: np.ndarray
     """bool `[tokens]`"""
     tiles: np.ndarray
-    """uint8 `[tiles, 3, height, width]`"""
+    """uint8 `[tiles, 3, height, width]`; of sounds float32 `[tiles, 1, 1, samples]`"""
     tile_positions: tuple[int, ...]
     pictures: tuple[Standing, ...]
     """in order"""
@@ -72,8 +72,7 @@ def lay_row(
     ids = np.full(length, layout.tokenizer.pad_id, dtype=np.int64)
     supervised, media = np.zeros(length, dtype=bool), np.zeros(length, dtype=bool)
     positions, documents = np.zeros(length, dtype=np.int64), np.zeros(length, dtype=np.int64)
-    width, height = layout.tiling.input_size
-    tiles = [np.zeros((0, 3, height, width), dtype=np.uint8)]
+    tiles = [layout.tiling.blank()]
     tile_positions: list[int] = []
     pictures: list[Standing] = []
     regions: list[Placed] = []
@@ -99,10 +98,11 @@ def lay_row(
 
 def _regions(span: MediaSpan, layout: Layout, first: int) -> list[Placed]:
     """What is known of the parts of a picture whose first tile is number `first`."""
-    views = layout.tiling.views(span.cut.size, span.cut.plan) if span.image.regions else []
+    known = span.segment.regions if isinstance(span.segment, Image) else ()
+    views = layout.tiling.views(span.cut.size, span.cut.plan) if known else []
     return [
         Placed(first + tile, box, layout.tokenizer.encode(region.text))
-        for region in span.image.regions
+        for region in known
         for tile, box in seen_through(views, region)
     ]
 
@@ -116,7 +116,7 @@ def _decode(
     """The samples of a row that can be read, each with the tiles of each of its pictures."""
     readable = []
     for place, laid in enumerate(row):
-        pictures = open_all([span.image for span in laid.spans], laid.sample.name)
+        pictures = layout.tiling.opened([span.segment for span in laid.spans], laid.sample.name)
         try:
             with around(place):
                 cut = [layout.tiling.cut(one, span.cut.plan) for one, span in zip(pictures, laid.spans, strict=True)]

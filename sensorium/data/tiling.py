@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from PIL import Image as PILImage
 
 from sensorium.config import Part, PartConfig
+from sensorium.data.frames import open_all
+from sensorium.data.images import picture_size
+from sensorium.sample import Image, Segment
 
 Box = tuple[float, float, float, float]
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
@@ -51,16 +54,25 @@ class TilePlan:
 
 @dataclass(frozen=True)
 class Cut:
-    """A picture of `size` (width, height) pixels, and how it is cut."""
+    """A picture of `size` (width, height) pixels, or a sound of `size` (samples, 1), and how it is cut."""
 
     size: tuple[int, int]
     plan: TilePlan
 
 
 class Tiling(Part, family="tiling", package="sensorium.data.tilings"):
-    """`plan` decides from the size alone, `cut` follows the plan; both see the encoder's input size (width, height)."""
+    """`plan` decides from the size alone, `cut` follows the plan; both see the encoder's input size (width, height).
+
+    What is read are pictures, unless a tiling says otherwise: then it overrides all up to `cut`."""
+
+    reads: ClassVar[type[Segment]] = Image
 
     class Config(PartConfig):
+        @property
+        def rate(self) -> int | None:
+            """Samples a second, of a sound."""
+            return None
+
         @property
         def max_tiles(self) -> int:
             """An upper bound of `TilePlan.tiles`, and the number of distinct tile positions."""
@@ -69,11 +81,27 @@ class Tiling(Part, family="tiling", package="sensorium.data.tilings"):
     def __init__(self, config: Config, input_size: tuple[int, int]) -> None:
         self.config, self.input_size = config, input_size
 
+    def size_of(self, segment: Any, name: str) -> tuple[int, int]:
+        """The size of what `segment` refers to, from its header where that says it."""
+        return picture_size(segment.source, segment.id or name)
+
+    def opened(self, segments: Sequence[Any], name: str) -> Iterator[Any]:
+        """What the segments refer to, decoded, in order: what `cut` takes."""
+        return open_all(segments, name)
+
+    def measured(self, opened: Any) -> tuple[int, int]:
+        """The size of what was opened."""
+        return opened.size
+
+    def blank(self) -> np.ndarray:
+        """No tiles: `[0, channels, height, width]`, of the type that tiles have."""
+        return np.zeros((0, 3, *self.input_size[::-1]), dtype=np.uint8)
+
     @abstractmethod
     def plan(self, size: tuple[int, int]) -> TilePlan:
         """The plan for a picture of `size` (width, height) pixels."""
 
-    def cut(self, picture: PILImage.Image, plan: TilePlan) -> np.ndarray:
+    def cut(self, picture: Any, plan: TilePlan) -> np.ndarray:
         """uint8 `[plan.tiles, 3, height, width]`. By default the picture is stretched over the cells."""
         width, height = self.input_size
         cells = to_tiles(resized(picture, (width * plan.columns, height * plan.rows)), plan.rows, plan.columns)

@@ -12,16 +12,21 @@ from sensorium.data.batch import Pictures
 
 
 class Encoder(nn.Module, Part, family="encoder", package="sensorium.encoders"):
-    """Tiles of a picture to features. What the layout needs (input size, grid, width) is on the config and costs no
-    weights; a forward over an empty batch is legal and returns an empty batch, so that ranks without media do not hang.
-    """
+    """Tiles of a picture, or windows of a sound, to features. What the layout needs (input size, grid, width) is on the
+    config and costs no weights; a forward over an empty batch is legal and returns an empty batch, so that ranks
+    without media do not hang."""
 
     modality = "image"
 
     class Config(PartConfig):
         @property
+        def rate(self) -> int | None:
+            """Samples a second of the sounds that the encoder hears; None if it sees."""
+            return None
+
+        @property
         def input_size(self) -> tuple[int, int]:
-            """(width, height) in pixels of the tile the encoder reads."""
+            """(width, height) in pixels of the tile the encoder reads; of a window of sound (samples, 1)."""
             raise TypeError(f"{type(self).__qualname__} must define input_size")
 
         @property
@@ -40,7 +45,10 @@ class Encoder(nn.Module, Part, family="encoder", package="sensorium.encoders"):
             raise TypeError(f"{type(self).__qualname__} must define dim")
 
         def needs_no_neighbours(self) -> None:
-            """A `ValueError` if tiles of this encoder see each other, so that a tile has no features of its own."""
+            """A `ValueError` if tiles of this encoder see each other, so that a tile has no features of its own, or if
+            it reads no pictures."""
+            if self.rate is not None:
+                raise ValueError(f"encoder '{self.type_name}' hears sounds; choose one that reads pictures")
             if self.part.features is not Encoder.features:
                 raise ValueError(
                     f"tiles of the encoder '{self.type_name}' see each other; none has features of its own"
@@ -49,7 +57,7 @@ class Encoder(nn.Module, Part, family="encoder", package="sensorium.encoders"):
     @abstractmethod
     def forward(self, tiles: Tensor) -> Tensor:
         """`tiles` uint8 `[n, 3, height, width]` to features `[n, tokens, dim]`. Floats of the same range, which an
-        encoder that resizes may hand on to another, mean the same."""
+        encoder that resizes may hand on to another, mean the same. Windows are float32 `[n, 1, 1, samples]`."""
 
     def features(self, tiles: Tensor, pictures: Pictures) -> Tensor:
         """The features of all tiles of some pictures, in order. By default each tile is encoded by itself; an encoder

@@ -34,9 +34,11 @@ def make_layout(recipe: Recipe) -> Layout:
 
 def _head(recipe: Recipe, layout: Layout) -> Html:
     width, height = layout.tiling.input_size
+    rate = layout.tiling.config.rate
+    tile = f"{width} × {height} pixels" if rate is None else f"{width / rate:g} s"
     facts = {
         "context": f"{layout.context:,} tokens",
-        "a tile": f"{width} × {height} pixels, {layout.media.tile.tokens} tokens",
+        "a tile": f"{tile}, {layout.media.tile.tokens} tokens",
         "tiling": recipe.model.tiling.type_name,
         "vocabulary": f"{layout.tokenizer.vocab_size:,}",
         "longer samples": {"refuse": "refused", "truncate": "truncated"}[layout.overflow],

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image as PILImage
 
-from sensorium.data.images import open_picture
 from sensorium.data.regions import seen_through
 from sensorium.data.tiling import Box, TilePlan
 from sensorium.errors import DataError
 from sensorium.laid_out import LaidOut, MediaSpan
 from sensorium.layout import Layout
 from sensorium.pages.html import Child, Html, image, tag
+from sensorium.sample import Image
 from sensorium.tokenizers.tokenizer import Tokenizer
 
 PATCHES = 64
@@ -34,17 +34,21 @@ def sample_card(laid: LaidOut, layout: Layout, source: str) -> Html:
 
 
 def picture(span: MediaSpan, laid: LaidOut, layout: Layout, number: int) -> Html:
-    """A picture's tiles in their grid, the overview above or below them; a picture that cannot be decoded says why."""
+    """A picture's tiles in their grid, the overview above or below them; one that cannot be decoded says why, and of a
+    sound its length is told."""
     try:
-        opened = open_picture(span.image.source, span.image.id or laid.sample.name)
+        (opened,) = layout.tiling.opened([span.segment], laid.sample.name)
     except DataError as error:
         return tag("div", f"quarantined when it is read: {error}", class_="banner picture")
+    if (rate := layout.tiling.config.rate) is not None:
+        length = f"{span.cut.size[0] / rate:.1f} s, {span.cut.plan.tiles} windows, {span.length} tokens"
+        return tag("figure", tag("figcaption", f"sound {number}: {length}"), class_="picture", style="margin:0")
     plan = span.cut.plan
     arrays, views = list(layout.tiling.cut(opened, plan)), layout.tiling.views(opened.size, plan)
     if plan.cells > PATCHES:
         arrays, views, plan = _as_one(arrays, views, plan)
     inside: list[list[Html]] = [[] for _ in views]
-    for region in span.image.regions:
+    for region in span.segment.regions if isinstance(span.segment, Image) else ():
         for place, box in seen_through(views, region):
             inside[place].append(_outline(box, region.text))
     tiles = [_tile(array, f"tile {n}", inside[n]) for n, array in enumerate(arrays)]

@@ -15,7 +15,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sensorium.data.images import picture_size
 from sensorium.data.mixture import Key, permuted
 from sensorium.data.packer import Packer
 from sensorium.data.quarantine import kind_of
@@ -25,7 +24,7 @@ from sensorium.pages.inspect import make_layout
 from sensorium.pages.keys import stage_number
 from sensorium.pages.survey import labels
 from sensorium.recipe import Recipe, find_recipe
-from sensorium.sample import Sample, Text
+from sensorium.sample import Image, Sample, Text
 from sensorium.training.stage_run import reading
 
 QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "most": 1.0}
@@ -81,7 +80,7 @@ def _figures(packer: Packer, source: int, label: str, samples: int) -> Figures:
 
 def _measures(laid: LaidOut) -> dict[str, list[float]]:
     """Numbers of a sample; those of pictures are one a picture."""
-    sizes = [picture_size(span.image.source, laid.sample.name) for span in laid.spans]
+    sizes = [span.cut.size for span in laid.spans if isinstance(span.segment, Image)]
     numbers: dict[str, list[float]] = {
         "tokens": [len(laid)],
         "supervised tokens": [int(laid.supervised.sum())],

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from sensorium.data.images import open_picture
 from sensorium.data.mixture import Key
 from sensorium.data.quarantine import Refusal, kind_of, too_many
+from sensorium.data.tiling import Tiling
 from sensorium.errors import DataError
 from sensorium.laid_out import LaidOut
 from sensorium.layout import Layout
@@ -83,7 +83,7 @@ def survey(recipe: Recipe, number: int, layout: Layout, packs: int) -> Survey:
             found.packs.append(pack.laid)
     except DataError as error:
         found.stopped = str(error)
-    _decode(found)
+    _decode(found, layout.tiling)
     return found
 
 
@@ -102,12 +102,12 @@ def _give_up(found: Survey, recipe: Recipe, refusal: Refusal) -> None:
         raise too_many(found.counted, recipe.max_bad_samples, refusal.reason)
 
 
-def _decode(found: Survey) -> None:
-    """Open every picture of the packs, as the loader will: some are found out only then."""
+def _decode(found: Survey, tiling: Tiling) -> None:
+    """Open every picture and sound of the packs, as the loader will: some are found out only then."""
     for laid in (laid for pack in found.packs for laid in pack):
         try:
-            for span in laid.spans:
-                open_picture(span.image.source, span.image.id or laid.sample.name)
+            for _ in tiling.opened([span.segment for span in laid.spans], laid.sample.name):
+                pass
         except DataError as error:
             found.refused[Refused(found.source_of(laid), laid.sample.id, str(error))] = None
 

