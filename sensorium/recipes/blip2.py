@@ -71,8 +71,8 @@ def blip2_mini() -> Recipe:
         "objective": {"type": "blip2-stage-1", "same_texts": True}, "steps": 250, "lr": 1e-3, "warmup": 20,
         "betas": (0.9, 0.98), "rows": 2,
     })  # fmt: skip
-    speak = Stage.from_dict({**mini.instruct(2400).to_dict(), "name": "speak", "edits": [WITHOUT_TEXT]})
-    generate = mini.instruct(1200).model_copy(update={"name": "generate", "trainable": ("connector",)})
+    speak = Stage.from_dict({**mini.instruct(3400).to_dict(), "name": "speak", "edits": [WITHOUT_TEXT]})
+    generate = mini.instruct(300).model_copy(update={"name": "generate", "trainable": ("connector",)})
     return mini.miniature(
         "blip2-mini",
         "BLIP-2's structure on FactorWorld",

@@ -93,15 +93,14 @@ def join(steps: int) -> Stage:
 
 @recipe
 def cosmo_mini() -> Recipe:
-    """CosMo's structure in small: two of four layers read text alone, gates stand before the others."""
-    embedding = "{pool: query, layer: 1, norm: true, bias: true, dim: 64, picture: first, scale: 1.2214}"
+    """CosMo's structure in small: one of three layers reads text alone, gates stand before the others."""
+    embedding = "{pool: query, layer: 0, norm: true, bias: true, dim: 64, picture: first, scale: 1.2214}"
     recipe = mini.miniature(
         "cosmo-mini",
         "CosMo's structure on FactorWorld: it answers, and finds captions of pictures",
         mini.PLACES,
         "connector={type: perceiver, latents: 17, num_heads: 4, head_dim: 24, ff_ratio: 2, projection: false}",
-        "backbone.depth=4",
-        "fusion={type: cross-attention, first: 2, num_heads: 4, head_dim: 24, ff_ratio: 2, only_pictured: false}",
+        "fusion={type: cross-attention, first: 1, num_heads: 4, head_dim: 24, ff_ratio: 2, only_pictured: false}",
         f"head={{type: token-and-embedding, embedding: {embedding}}}",
         stages=(
             mini.see().model_copy(update={"trainable": ("encoder", "connector", "backbone")}),
