@@ -110,6 +110,11 @@ class Recipe(Config):
     def _tiles_have_places(self) -> Self:
         for number, stage in enumerate(self.stages):
             most = stage.tiling.max_tiles if stage.tiling else 0
+            if stage.tiling and stage.tiling.rate != self.model.tiling.rate:
+                raise ValueError(
+                    f"stages.{number}.tiling '{stage.tiling.type_name}' does not read what model.tiling "
+                    f"'{self.model.tiling.type_name}' reads, at the same rate: leave it out, or choose the same kind"
+                )
             if most > self.model.tiling.max_tiles:
                 raise ValueError(
                     f"stages.{number}.tiling cuts up to {most} tiles and model.tiling {self.model.tiling.max_tiles}: "

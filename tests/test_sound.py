@@ -112,6 +112,7 @@ def test_what_is_heard_is_read_and_what_is_not_is_said() -> None:
     [
         ("model.tiling=whole", "'whisper' hears, and tiling 'whole' cuts pictures: set tiling to windows"),
         ("model.tiling.samples_a_second=8000", "hears 16000 samples a second: set tiling.samples_a_second to that"),
+        ("stages.0.tiling=whole", "stages.0.tiling 'whole' does not read what model.tiling 'windows' reads"),
         ("model.encoder=vit", "'vit' sees, and tiling 'windows' cuts sounds: choose another"),
         ("model.encoder={type: joined, encoders: [whisper]}", "set path to a folder or package with weights"),
         ("model.encoder={type: whisper, architecture: {model_type: clip}}", "model_type is 'clip'; give a Whisper"),
