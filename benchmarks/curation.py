@@ -134,7 +134,8 @@ def run(out: Path, samples: int, steps: int, model_steps: int, say: Callable[[st
     Pool(sources=(pool,)).claim(out / "scores")
     for method in methods(clean, model, twin, steps):
         began = time.process_time()
-        score([pool], find_part("scorer", method.scorer["type"]).model_validate(method.scorer), out / "scores")
+        scorer: Any = find_part("scorer", method.scorer["type"]).model_validate(method.scorer)
+        score([pool], scorer, out / "scores")
         seconds = time.process_time() - began
         found = measure(method, pool.build(), read_table(out / "scores", [pool]))
         results[method.name] = found | {"seconds": round(seconds, 1)}
