@@ -68,10 +68,10 @@ def blip2_mini() -> Recipe:
     before it rests: one that has only read learns too little of features in minutes."""
     represent = Stage.from_dict({
         "name": "represent", "data": [{"source": world(style="short").to_dict()}], "trainable": ["connector"],
-        "objective": {"type": "blip2-stage-1", "same_texts": True}, "steps": 250, "lr": 1e-3, "warmup": 20,
+        "objective": {"type": "blip2-stage-1", "same_texts": True}, "steps": 150, "lr": 1e-4, "warmup": 20,
         "betas": (0.9, 0.98), "rows": 2,
     })  # fmt: skip
-    speak = Stage.from_dict({**mini.instruct(3400).to_dict(), "name": "speak", "edits": [WITHOUT_TEXT]})
+    speak = Stage.from_dict({**mini.instruct(4400).to_dict(), "name": "speak", "edits": [WITHOUT_TEXT]})
     generate = mini.instruct(300).model_copy(update={"name": "generate", "trainable": ("connector",)})
     return mini.miniature(
         "blip2-mini",
