@@ -161,10 +161,11 @@ class QFormer(Connector, name="q-former"):
         return Looked(hidden, memory)
 
     def located(self, features: Tensor) -> Located:
-        """Queries have no places; a cell of the grid is what the mean query makes of that cell alone."""
+        """Queries have no places; a cell of the grid is what the mean query makes of that cell alone. The queries do not
+        learn from it: all would take the same steps, and in the end ask the same."""
         cells = features[:, features.shape[1] - self.grid[0] * self.grid[1] :]
         seen = self.media_norm(cells).flatten(0, 1)[:, None]
-        hidden = self._opened(self.queries.mean(0).expand(len(seen), 1, -1))
+        hidden = self._opened(self.queries.mean(0).detach().expand(len(seen), 1, -1))
         for layer in self.layers:
             hidden, _ = layer(hidden, 1, seen, None, None, None)
         return Located(self.projection(hidden[:, 0]).unflatten(0, (len(features), *self.grid)))
