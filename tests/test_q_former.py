@@ -339,6 +339,16 @@ def test_a_later_stage_drops_the_text(model: Any) -> None:
     assert model.connector.text is None
 
 
+def test_queries_stay_apart_while_regions_are_learned() -> None:
+    """Cells are shown to the mean query, of which every query would get the same gradient."""
+    connector = QFormer(QFormer.Config(queries=4, width=WIDTH, num_heads=2), VISION, WIDTH, (3, 3))
+    tokens = connector.located(torch.randn(2, 9, VISION)).tokens
+    assert tokens.shape == (2, 3, 3, WIDTH)
+    tokens.square().mean().backward()
+    assert connector.queries.grad is None
+    assert connector.projection.weight.grad is not None
+
+
 def test_pictures_find_their_texts_after_a_while() -> None:
     model = toy_model(*READING)
     batch = batches(model, [[0, 1, 2, 7]])
