@@ -161,14 +161,12 @@ class QFormer(Connector, name="q-former"):
         return Looked(hidden, memory)
 
     def located(self, features: Tensor) -> Located:
-        """Queries have no places; a cell of the grid is what the mean query makes of that cell alone. The queries do not
-        learn from it: all would take the same steps, and in the end ask the same."""
+        """Queries have no places; a cell of the grid is what the first layer that looks would hand on of that cell
+        alone, to no query: layers that learned from one query and one cell would be deaf to which query asks."""
         cells = features[:, features.shape[1] - self.grid[0] * self.grid[1] :]
-        seen = self.media_norm(cells).flatten(0, 1)[:, None]
-        hidden = self._opened(self.queries.mean(0).detach().expand(len(seen), 1, -1))
-        for layer in self.layers:
-            hidden, _ = layer(hidden, 1, seen, None, None, None)
-        return Located(self.projection(hidden[:, 0]).unflatten(0, (len(features), *self.grid)))
+        layers = (layer for layer in self.layers if isinstance(layer, QFormerLayer))
+        looking = next(layer.looking for layer in layers if layer.looking is not None)
+        return Located(self.projection(looking.handed(self.media_norm(cells))).unflatten(1, self.grid))
 
     def shard_units(self) -> list[nn.Module]:
         return list(self.layers)

@@ -31,6 +31,11 @@ class Attending(nn.Module):
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropped)
         return self.norm(hidden + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))), (k, v)
 
+    def handed(self, source: Tensor) -> Tensor:
+        """What each of `source` `[n, keys, source]` by itself would hand on, `[n, keys, width]`, with nobody asking."""
+        _, values = self.kv(source).chunk(2, dim=-1)
+        return self.norm(self.out(values))
+
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
