@@ -18,6 +18,7 @@ from sensorium.data.batch import Batch, collate
 from sensorium.generation.engine import Sampler, stream
 from sensorium.laid_out import LaidOut
 from sensorium.model import Model
+from sensorium.recipe import Stage
 from sensorium.sample import Sample, Text
 from sensorium.training.checkpoint import load_model
 from sensorium.training.optimisation import autocast, precision, set_trainable
@@ -31,8 +32,11 @@ NEW_TOKENS = 8
 def leak(subject: Subject) -> str:
     """No leak between packed samples: change one, text and picture, and the others' logits stay bit-identical."""
     documents, batch = subject.packed()
+    width, distinct = subject.base.config.backbone.dim, dict[tuple[torch.dtype, frozenset[str]], Stage]()
     for stage in subject.small.stages:
-        dtype, forms = precision(stage, torch.device("cpu"), subject.base.config.backbone.dim), []
+        distinct.setdefault((precision(stage, torch.device("cpu"), width), frozenset(stage.trainable)), stage)
+    for (dtype, _), stage in distinct.items():
+        forms = []
         for mask_only in (False, True):
             model = subject.twin(awake=True)
             if mask_only:
