@@ -275,6 +275,8 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
         return file
 
     assert read_ctranslate2(written(), "WhisperSpec")["a/b"].tolist() == [0, 0]
+    with pytest.raises(ConfigError, match="has no array 'encoder/conv1/weight'; convert the model again"):
+        encoder(path=str(tmp_path))
     for file, said in (
         (lambda: written(version=5), "version 5, and 6 is read"),
         (lambda: written(kind="TransformerSpec"), "it is a 'TransformerSpec', not a 'WhisperSpec'"),

@@ -99,7 +99,11 @@ class Whisper(Encoder, name="whisper"):
             if not self.path:
                 return
             if _of_ctranslate2(self.path):
-                part.model.load_state_dict(_converted(self.path))
+                try:
+                    part.model.load_state_dict(_converted(self.path))
+                except RuntimeError as error:
+                    fix = "convert it as float16 or float32, unquantised"
+                    raise ConfigError(f"encoder 'whisper': {self.path} is another model: {error}; {fix}") from None
             else:
                 fill(part.model, self.path, "encoder 'whisper'", {"^model\\.encoder\\.": ""})
 
@@ -150,21 +154,27 @@ def _of_ctranslate2(path: str) -> bool:
 
 
 def _dimensions(path: str) -> dict[str, Any]:
-    if not _of_ctranslate2(path):
-        return read_architecture(path)
+    return _of_shapes(path) if _of_ctranslate2(path) else read_architecture(path)
+
+
+@cache
+def _of_shapes(path: str) -> dict[str, Any]:
+    """The dimensions of CTranslate2's file, which is read for them once."""
     arrays = read_ctranslate2(find_file(path, "model.bin"), "WhisperSpec")
-    width, bins, _ = arrays["encoder/conv1/weight"].shape
-    return {
-        "model_type": "whisper",
-        "d_model": width,
-        "num_mel_bins": bins,
-        "max_source_positions": len(arrays["encoder/position_encodings/encodings"]),
-        "encoder_attention_heads": int(arrays["encoder/num_heads"]),
-        "encoder_ffn_dim": len(arrays["encoder/layer_0/ffn/linear_0/bias"]),
-        "encoder_layers": sum(
-            name.startswith("encoder/layer_") and name.endswith("ffn/linear_0/bias") for name in arrays
-        ),
-    }
+    ends = "/ffn/linear_0/bias"
+    try:
+        width, bins, _ = arrays["encoder/conv1/weight"].shape
+        return {
+            "model_type": "whisper",
+            "d_model": width,
+            "num_mel_bins": bins,
+            "max_source_positions": len(arrays["encoder/position_encodings/encodings"]),
+            "encoder_attention_heads": int(arrays["encoder/num_heads"]),
+            "encoder_ffn_dim": len(arrays[f"encoder/layer_0{ends}"]),
+            "encoder_layers": sum(name.startswith("encoder/layer_") and name.endswith(ends) for name in arrays),
+        }
+    except KeyError as error:
+        raise ConfigError(f"encoder 'whisper': {path} has no array {error}; convert the model again") from None
 
 
 def _converted(path: str) -> dict[str, Tensor]:
