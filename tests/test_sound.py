@@ -25,7 +25,8 @@ from sensorium.data.source import Source
 from sensorium.encoders.encoder import Encoder
 from sensorium.encoders.whisper import Whisper, log_mel
 from sensorium.errors import ConfigError, DataError, LayoutError
-from sensorium.interop.ctranslate2 import read_ctranslate2
+from sensorium.interop.ctranslate2 import TYPES, read_ctranslate2
+from sensorium.interop.whisper import whisper_encoder
 from sensorium.model import Model, ModelConfig, compose
 from sensorium.pages.inspect import write_inspection
 from sensorium.pages.talk import Talk, respond
@@ -265,18 +266,23 @@ def test_whisper_tiny_hears_spoken_digits() -> None:
 
 
 def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
-    def written(version: int = 6, kind: str = "WhisperSpec", number: int = 0, values: bytes = bytes(8)) -> Path:
+    def written(
+        version: int = 6, kind: str = "WhisperSpec", number: int = 0, values: bytes = bytes(8), name: str = "a/b"
+    ) -> Path:
         def text(said: str) -> bytes:
             return struct.pack("<H", len(said) + 1) + said.encode() + b"\0"
 
         head = struct.pack("<I", version) + text(kind) + struct.pack("<II", 3, 1)
         file = tmp_path / "model.bin"
-        file.write_bytes(head + text("a/b") + struct.pack("<BIBI", 1, 2, number, 8) + values)
+        file.write_bytes(
+            head + text(name) + struct.pack("<BIBI", 1, 8 // TYPES[number % 5]().itemsize, number, 8) + values
+        )
         return file
 
     assert read_ctranslate2(written(), "WhisperSpec")["a/b"].tolist() == [0, 0]
     with pytest.raises(ConfigError, match="has no array 'encoder/conv1/weight'; convert the model again"):
         encoder(path=str(tmp_path))
+    assert whisper_encoder(str(tmp_path)) == {}, "what is not the encoder's is left"
     for file, said in (
         (lambda: written(version=5), "version 5, and 6 is read"),
         (lambda: written(kind="TransformerSpec"), "it is a 'TransformerSpec', not a 'WhisperSpec'"),
@@ -285,3 +291,6 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=said):
             read_ctranslate2(file(), "WhisperSpec")
+    written(number=1, name="encoder/conv1/weight")
+    with pytest.raises(ConfigError, match="encoder/conv1/weight is quantised; convert the model with"):
+        whisper_encoder(str(tmp_path))

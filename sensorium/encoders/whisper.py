@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any, Self
 
@@ -10,11 +9,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from sensorium.assets import find_file, has_file
 from sensorium.encoders.encoder import Encoder
 from sensorium.errors import ConfigError
 from sensorium.initialisation import unit_variance
-from sensorium.interop.ctranslate2 import read_ctranslate2
 from sensorium.interop.pretrained import fill, make_config, read_architecture
 
 RATE, HOP, WINDOW = 16_000, 160, 400
@@ -25,17 +22,6 @@ STRIDE = 2
 """Spectra to a feature."""
 KEYS = ("d_model", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layers", "max_source_positions", "model_type",
         "num_mel_bins")  # fmt: skip
-NAMES = {
-    "position_encodings.encodings": "embed_positions.weight",
-    "self_attention.layer_norm": "self_attn_layer_norm",
-    "self_attention.linear_1": "self_attn.out_proj",
-    "ffn.layer_norm": "final_layer_norm",
-    "ffn.linear_0": "fc1",
-    "ffn.linear_1": "fc2",
-    ".gamma": ".weight",
-    ".beta": ".bias",
-}
-"""Parts of names of CTranslate2, with dots, and what stands for them in transformers."""
 
 
 class Whisper(Encoder, name="whisper"):
@@ -73,7 +59,7 @@ class Whisper(Encoder, name="whisper"):
         @property
         def settings(self) -> dict[str, Any]:
             """The encoder's own dimensions."""
-            found = self.architecture or _dimensions(self.path)
+            found = self.architecture or read_architecture(self.path)
             if found.get("model_type") != "whisper":
                 raise ConfigError(f"encoder 'whisper': the model_type is '{found.get('model_type')}'; give a Whisper")
             return {key: value for key, value in found.items() if key in KEYS}
@@ -88,23 +74,15 @@ class Whisper(Encoder, name="whisper"):
 
         @property
         def grid(self) -> tuple[int, int]:
-            return 1, self.settings.get("max_source_positions", 1500)
+            return 1, make_config(self.settings, "encoder 'whisper'").max_source_positions
 
         @property
         def dim(self) -> int:
-            return self.settings["d_model"]
+            return make_config(self.settings, "encoder 'whisper'").d_model
 
         def load_pretrained(self, part: Whisper) -> None:
             """From safetensors of transformers, or from a file of CTranslate2."""
-            if not self.path:
-                return
-            if _of_ctranslate2(self.path):
-                try:
-                    part.model.load_state_dict(_converted(self.path))
-                except RuntimeError as error:
-                    fix = "convert it as float16 or float32, unquantised"
-                    raise ConfigError(f"encoder 'whisper': {self.path} is another model: {error}; {fix}") from None
-            else:
+            if self.path:
                 fill(part.model, self.path, "encoder 'whisper'", {"^model\\.encoder\\.": ""})
 
     def __init__(self, config: Config) -> None:
@@ -147,51 +125,3 @@ def mel_filters(bins: int) -> Tensor:
 
     filters = mel_filter_bank(1 + WINDOW // 2, bins, 0.0, RATE / 2, RATE, norm="slaney", mel_scale="slaney")
     return torch.tensor(filters.T, dtype=torch.float32, device="cpu")
-
-
-def _of_ctranslate2(path: str) -> bool:
-    return has_file(path, "model.bin") and not has_file(path, ".safetensors")
-
-
-def _dimensions(path: str) -> dict[str, Any]:
-    return _of_shapes(path) if _of_ctranslate2(path) else read_architecture(path)
-
-
-@cache
-def _of_shapes(path: str) -> dict[str, Any]:
-    """The dimensions of CTranslate2's file, which is read for them once."""
-    arrays = read_ctranslate2(find_file(path, "model.bin"), "WhisperSpec")
-    ends = "/ffn/linear_0/bias"
-    try:
-        width, bins, _ = arrays["encoder/conv1/weight"].shape
-        return {
-            "model_type": "whisper",
-            "d_model": width,
-            "num_mel_bins": bins,
-            "max_source_positions": len(arrays["encoder/position_encodings/encodings"]),
-            "encoder_attention_heads": int(arrays["encoder/num_heads"]),
-            "encoder_ffn_dim": len(arrays[f"encoder/layer_0{ends}"]),
-            "encoder_layers": sum(name.startswith("encoder/layer_") and name.endswith(ends) for name in arrays),
-        }
-    except KeyError as error:
-        raise ConfigError(f"encoder 'whisper': {path} has no array {error}; convert the model again") from None
-
-
-def _converted(path: str) -> dict[str, Tensor]:
-    """The encoder's weights of CTranslate2 under transformers' names. Queries, keys and values are one matrix there,
-    and the bias of keys, which Whisper has none of, is zero."""
-    state = {}
-    for name, array in read_ctranslate2(find_file(path, "model.bin"), "WhisperSpec").items():
-        side, _, key = name.replace("/", ".").partition(".")
-        if side != "encoder" or array.ndim == 0:
-            continue
-        key = re.sub(r"^layer_(\d+)", r"layers.\1", key)
-        for theirs, ours in NAMES.items():
-            key = key.replace(theirs, ours)
-        if "self_attention.linear_0" not in key:
-            state[key] = array
-            continue
-        for letter, part in zip("qkv", array.chunk(3), strict=True):
-            if (letter, part.ndim) != ("k", 1):
-                state[key.replace("self_attention.linear_0", f"self_attn.{letter}_proj")] = part
-    return state

@@ -10,6 +10,7 @@ from torch import Tensor
 from sensorium.assets import find_file, has_file, need
 from sensorium.errors import ConfigError
 from sensorium.interop.gguf import gguf_architecture, read_gguf
+from sensorium.interop.whisper import is_ctranslate2, whisper_architecture, whisper_encoder
 
 
 def is_gguf(path: str) -> bool:
@@ -18,9 +19,12 @@ def is_gguf(path: str) -> bool:
 
 
 def read_architecture(path: str) -> dict[str, Any]:
-    """The `transformers` config of a folder (its config.json) or of a GGUF file, as plain data."""
+    """The `transformers` config of a folder (its config.json), of a GGUF file or of a Whisper of CTranslate2, as plain
+    data."""
     if is_gguf(path):
         return gguf_architecture(find_file(path, ".gguf"))
+    if is_ctranslate2(path):
+        return whisper_architecture(path)
     file = find_file(path, "config.json")
     try:
         return json.loads(file.read_text())
@@ -47,7 +51,10 @@ def fill(model: Any, path: str, what: str, renamed: dict[str, str] | None = None
     """Fill a `transformers` model with the weights at `path`. A tensor of the model without a source is a
     `ConfigError`; what the file has beyond the model (a classifier, a text tower) is left. `renamed` are patterns of
     names and what stands in their stead, where the model is part of a larger one that transformers does not know."""
-    state = read_gguf(find_file(path, ".gguf")) if is_gguf(path) else _read_folder(model, path, what, renamed)
+    if is_gguf(path):
+        state = read_gguf(find_file(path, ".gguf"))
+    else:
+        state = whisper_encoder(path) if is_ctranslate2(path) else _read_folder(model, path, what, renamed)
     own: dict[str, Tensor] = model.state_dict()
     tied = set(getattr(model, "_tied_weights_keys", None) or ())
     for key in own:
