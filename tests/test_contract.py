@@ -494,10 +494,12 @@ def test_tiling_cuts_what_it_plans(name: str, input_size: tuple[int, int]) -> No
         assert all(0 <= place < tiling.config.max_tiles for place in places)
 
 
-@pytest.mark.parametrize("name", [n for n in names("tiling") if n.values != ("windows",)])
+@pytest.mark.parametrize("name", names("tiling"))
 @pytest.mark.parametrize("size", [(32, 32), (64, 32), (40, 90), (61, 47)])
 def test_tiling_knows_what_each_tile_shows(name: str, size: tuple[int, int]) -> None:
     tiling: Tiling = example("tiling", name).build(input_size=(48, 32))
+    if tiling.config.rate is not None:
+        pytest.skip("it cuts sounds")
     plan = tiling.plan(size)
     pixels = [round(part * size[i % 2]) for i, part in enumerate((0.5, 0.4, 0.7, 0.6))]
     dot = [pixel / size[i % 2] for i, pixel in enumerate(pixels)]

@@ -53,7 +53,7 @@ def full_size(recipe: Recipe) -> str:
     )
     sizes = _sizes(model)
     media = "; ".join(f"{said} {_medium(shallow, size)}" for size, said in sizes.items())
-    medium = "a picture" if model.config.encoder.rate is None else "a sound"
+    medium = {"image": "a picture", "audio": "a sound"}[model.encoder.modality]
     stages = "; ".join(_stage(model, stage) for stage in recipe.stages)
     return f"{_number(total)} parameters ({parts}); {medium}: {media}; {stages}"
 

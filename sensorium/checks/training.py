@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -70,10 +69,9 @@ def _pairs(one: Model, other: Model) -> list[tuple[str, Tensor, Tensor]]:
 def resume(subject: Subject) -> str:
     """An interrupted run equals an uninterrupted one, bit for bit on a CPU."""
     recipe, steps = subject.small, sum(stage.steps for stage in subject.small.stages)
-    whole, broken = subject.begin("whole"), subject.folder / "broken"
+    whole, broken = subject.begin("whole"), subject.begin("broken")
     uninterrupted = train(recipe, whole, resume=True, quiet=True, device="cpu")
-    shutil.copytree(whole, broken)
-    shutil.rmtree(broken / "model")  # as if killed just before it was saved
+    train(recipe, broken, resume=True, quiet=True, stop_after=steps - 1, device="cpu")
     resumed = train(recipe, broken, resume=True, quiet=True, device="cpu")
     logs = [[json.loads(line) for line in (out / LOG).read_text().splitlines()] for out in (whole, broken)]
     one, other = ([(line["step"], line["loss"]) for line in log] for log in logs)
@@ -81,7 +79,9 @@ def resume(subject: Subject) -> str:
     require(apart is None, f"step and loss {apart and apart[0]} of the one run are {apart and apart[1]} of the other")
     for name, weight in uninterrupted.state_dict().items():
         require(torch.equal(weight, resumed.state_dict()[name]), f"{name} is not the same after {steps} steps")
-    return f"{steps} steps, resumed from {recipe.save_every}: losses and weights bit-identical"
+    return (
+        f"{steps} steps, stopped after {steps - 1}, resumed from {recipe.save_every}: losses and weights bit-identical"
+    )
 
 
 @check("frozen")
