@@ -55,6 +55,37 @@ def folder_of(theirs: Any, path: Path, template: str = "", **settings: Any) -> P
     return path
 
 
+def original_layout(theirs: Any, kind: str, path: Path) -> Path:
+    """A LLaVA of transformers as LLaVA's and Bunny's own code saves it, in two shards of torch.save; `kind` is the type
+    of model that its config gives."""
+    starts = {
+        "multi_modal_projector.linear_1.": "model.mm_projector.0.",
+        "multi_modal_projector.linear_2.": "model.mm_projector.2.",
+        "vision_tower.": "model.vision_tower.vision_tower.vision_model.",
+        "language_model.": "model.",
+    }
+    state = {}
+    for key, value in theirs.state_dict().items():
+        short = key.removeprefix("model.")
+        start = next((start for start in starts if short.startswith(start)), "")
+        if ".head." not in short:
+            state[starts[start] + short.removeprefix(start) if start else short] = value
+    keys = sorted(state)
+    places = {key: f"pytorch_model-0000{1 + (i > 9)}-of-00002.bin" for i, key in enumerate(keys)}
+    for file in set(places.values()):
+        torch.save({key: state[key] for key in keys if places[key] == file}, path / file)
+    (path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    vision = theirs.config.vision_config
+    settings = {
+        **theirs.config.text_config.to_dict(), "model_type": kind, "mm_projector_type": "mlp2x_gelu",
+        "mm_vision_tower": f"some/{vision.model_type.split('_')[0]}", "mm_hidden_size": vision.hidden_size,
+        "mm_vision_select_layer": -2, "mm_vision_select_feature": "patch", "image_aspect_ratio": "pad",
+    }  # fmt: skip
+    (path / "config.json").write_text(json.dumps(settings))
+    write_tokenizer(path)
+    return path
+
+
 def noise(seed: int, size: tuple[int, int] = (28, 28)) -> bytes:
     """A PNG of random pixels."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)

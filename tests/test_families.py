@@ -18,11 +18,11 @@ from published import (
     VOCAB,
     folder_of,
     noise,
+    original_layout,
     same_logits,
     same_replies,
     seen_by,
     shaken,
-    write_tokenizer,
 )
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer as RustTokenizer
@@ -33,7 +33,7 @@ from typer.testing import CliRunner
 from sensorium.cli import app
 from sensorium.data.batch import collate
 from sensorium.errors import ConfigError, LayoutError
-from sensorium.families.exporting import write_stock
+from sensorium.families.exporting import stock_family, write_stock
 from sensorium.families.importing import read_published
 from sensorium.sample import Image, Sample, Text, as_sample
 from sensorium.training.checkpoint import load_model
@@ -158,34 +158,9 @@ def test_original_layouts_are_the_same_model(kind: str, tmp_path: Path) -> None:
     tower, wide = ("clip_vision_model", 128) if kind == "llava" else ("siglip_vision_model", 144)
     layer, strategy = (-2, "default") if kind == "llava" else (-1, "full")
     theirs = llava(tower, wide, vision_feature_layer=layer, vision_feature_select_strategy=strategy)
-    names = {
-        "multi_modal_projector.linear_1.": "model.mm_projector.0.",
-        "multi_modal_projector.linear_2.": "model.mm_projector.2.",
-        "vision_tower.": "model.vision_tower.vision_tower.vision_model.",
-        "language_model.": "model.",
-    }
-    state = {}
-    for key, value in theirs.state_dict().items():
-        short = key.removeprefix("model.")
-        start = next((start for start in names if short.startswith(start)), "")
-        if ".head." not in short:
-            state[names[start] + short.removeprefix(start) if start else short] = value
-    keys = sorted(state)
-    places = {key: f"pytorch_model-0000{1 + (i > 9)}-of-00002.bin" for i, key in enumerate(keys)}
-    for file in set(places.values()):
-        torch.save({key: state[key] for key in keys if places[key] == file}, tmp_path / file)
-    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
-    settings = {
-        **theirs.config.text_config.to_dict(), "model_type": kind, "mm_projector_type": "mlp2x_gelu",
-        "mm_vision_tower": f"some/{tower.split('_')[0]}", "mm_hidden_size": wide, "mm_vision_select_layer": -2,
-        "mm_vision_select_feature": "patch", "image_aspect_ratio": "pad",
-    }  # fmt: skip
-    (tmp_path / "config.json").write_text(json.dumps(settings))
-    write_tokenizer(tmp_path)
-    model, account = read_published(tmp_path)
+    model, account = read_published(original_layout(theirs, kind, tmp_path))
     assert not account.new
-    for found, sample in zip(model.logits(PICTURED), PICTURED, strict=True):
-        torch.testing.assert_close(found, seen_by(theirs, model, sample), rtol=1e-4, atol=1e-4)
+    same_logits(theirs, model)
     (tmp_path / "pytorch_model-00001-of-00002.bin").unlink()
     with pytest.raises(ConfigError, match=r"shard pytorch_model-00001-of-00002.bin is missing, with 10 tensors"):
         read_published(tmp_path)
@@ -316,6 +291,15 @@ def test_what_stands_in_the_way_of_an_export_is_named(tmp_path: Path) -> None:
         write_stock(toy_model(), tmp_path / "out")
     assert "backbone 'decoder'" in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_phi_inside_llava_is_no_stock_class(tmp_path: Path) -> None:
+    """transformers' LLaVA has no bias behind its language model, and would drop that of Phi-2 without a word."""
+    model, _ = read_published(folder_of(llava(), tmp_path))
+    phi = {"type": "hf", "architecture": language("phi").config.to_dict()}
+    config = type(model.config).from_dict({**model.config.to_dict(), "backbone": phi})
+    with pytest.raises(ConfigError, match=r"llava-hf: backbone 'hf': the output of Phi-2 has a bias"):
+        stock_family(config)
 
 
 @torch.no_grad()

@@ -1,5 +1,5 @@
 """Families at the widths that were published, two layers each: what small widths could hide. CLIP and SigLIP have all
-their layers."""
+their layers. Those that transformers does not know are in `test_families_released.py`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from published import IMAGE, PICTURED, SPECIALS, folder_of, same_logits
+from published import IMAGE, PICTURED, SPECIALS, VOCAB, folder_of, original_layout, same_logits
 
 from sensorium.data.batch import collate
 from sensorium.families.importing import read_published
-from sensorium.recipes.published import OPT_2_7B, VICUNA_7B, clip_l_336, eva_g_224
+from sensorium.recipes.published import (
+    LLAMA_3_8B,
+    OPT_2_7B,
+    PHI_2,
+    VICUNA_7B,
+    clip_l_336,
+    eva_g_224,
+    siglip_so400m_384,
+)
 from sensorium.sample import Image, Sample, Text, as_sample
 
 transformers = pytest.importorskip("transformers", reason="pip install 'sensorium[hf]'")
@@ -20,6 +28,7 @@ pytestmark = pytest.mark.slow
 EYES = {**clip_l_336()["architecture"], "num_hidden_layers": 3}
 """Of which the last but one is read."""
 VICUNA = {**VICUNA_7B["architecture"], "num_hidden_layers": 2, "max_position_embeddings": 4096}
+ENDS = {"bos_token_id": 1, "eos_token_id": 2}
 B_16 = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}
 CLIP_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_attention_heads": 8, "eos_token_id": 5}
 
@@ -65,6 +74,24 @@ def test_logits_at_published_widths(family: Any, tmp_path: Path) -> None:
     model, account = read_published(folder_of(theirs, tmp_path / "theirs"))
     assert not account.new
     assert sum(account.parameters.values()) == theirs.num_parameters()
+    same_logits(theirs, model)
+
+
+@pytest.mark.parametrize("kind", ["bunny-phi", "bunny-llama"])
+@torch.no_grad()
+def test_bunny_at_published_widths(kind: str, tmp_path: Path) -> None:
+    """In its own layout, of which the last layer of SigLIP is gone."""
+    eyes = {**siglip_so400m_384()["architecture"], "num_hidden_layers": 2}
+    words = {**(PHI_2 if kind == "bunny-phi" else LLAMA_3_8B)["architecture"], "num_hidden_layers": 2}
+    torch.manual_seed(0)
+    theirs = transformers.LlavaForConditionalGeneration(transformers.LlavaConfig(
+        vision_config=config(eyes), text_config=config({**words, "vocab_size": VOCAB, **ENDS}),
+        image_token_index=IMAGE, vision_feature_layer=-1, vision_feature_select_strategy="full",
+    ))  # fmt: skip
+    if kind == "bunny-phi":  # whose output has a bias, which a LLaVA of transformers would not
+        theirs.lm_head = torch.nn.Linear(words["hidden_size"], VOCAB)
+    model, account = read_published(original_layout(theirs.eval(), kind, tmp_path))
+    assert not account.new
     same_logits(theirs, model)
 
 

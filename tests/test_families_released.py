@@ -1,6 +1,7 @@
 """Checkpoints in layouts that only their authors' code reads, against the specification written out in plain torch.
 
 Every reference reads tensors under the checkpoint's own keys, one sample at a time and without padding or a cache.
+Each family is compared small, and once with two layers of the widths that were published.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -38,6 +40,14 @@ from sensorium.training.checkpoint import load_model
 
 pytest.importorskip("transformers", reason="pip install 'sensorium[hf]'")
 torch.set_num_threads(1)
+
+
+def small_and_published(small: Any, published: Any) -> pytest.MarkDecorator:
+    """Two sizes of a family's checkpoint."""
+    return pytest.mark.parametrize(
+        "size", [pytest.param(small, id="small"), pytest.param(published, id="published", marks=pytest.mark.slow)]
+    )
+
 
 Shapes = dict[str, tuple[int, ...]]
 State = Mapping[str, Tensor]
@@ -352,13 +362,38 @@ def xgen_shapes(kind: str, tower: Shapes, dim: int, wide: int, inner: int, depth
     return shapes
 
 
-def small_xgen(kind: str) -> Shapes:
-    if kind == "xgenmm":
-        dim, tower = 144, siglip_shapes("vlm.vision_encoder.", 144, 40, 2, 7, 16)
-    else:
-        dim, tower = 160, open_clip_shapes("vlm.vision_encoder.", 160, 2, 7, 16, 12)
-    language = phi_shapes("vlm.lang_model.", 32, 48, 2, KNOWN + 7)
-    return xgen_shapes(kind, tower, dim, 32, 192, 2, 5) | language
+class XGen(NamedTuple):
+    """What a checkpoint of two layers everywhere measures: the tower, the resampler, the language model."""
+
+    kind: str
+    tower: int
+    tower_mlp: int
+    patch: int
+    places: int
+    inner: int
+    latents: int
+    dim: int
+    mlp: int
+    heads: int
+
+    def shapes(self) -> Shapes:
+        start = "vlm.vision_encoder."
+        if self.kind == "xgenmm":
+            tower = siglip_shapes(start, self.tower, self.tower_mlp, 2, self.patch, self.places)
+        else:
+            tower = open_clip_shapes(start, self.tower, 2, self.patch, self.places, 12)
+        language = phi_shapes("vlm.lang_model.", self.dim, self.mlp, 2, KNOWN + 7)
+        return xgen_shapes(self.kind, tower, self.tower, self.dim, self.inner, 2, self.latents) | language
+
+
+SMALL_XGEN = {
+    "xgenmm": XGen("xgenmm", 144, 40, 7, 16, 192, 5, 32, 48, 4),
+    "blip_3": XGen("blip_3", 160, 640, 7, 16, 192, 5, 32, 48, 4),
+}
+XGEN = {
+    "xgenmm": XGen("xgenmm", 1152, 4304, 14, 729, 1536, 128, 3072, 8192, 32),
+    "blip_3": XGen("blip_3", 1280, 5120, 14, 729, 1536, 128, 3072, 8192, 32),
+}
 
 
 def xgen_settings(kind: str, **text: Any) -> dict[str, Any]:
@@ -375,15 +410,18 @@ def xgen_settings(kind: str, **text: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def xgen_folder(kind: str, path: Path, state: dict[str, Tensor] | None = None) -> Path:
+def xgen_folder(size: XGen, path: Path, state: dict[str, Tensor] | None = None) -> Path:
     path.mkdir(exist_ok=True)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-             "num_key_value_heads": 4, "vocab_size": KNOWN + 7, "pad_token_id": 3, "bos_token_id": 1,
-             "eos_token_id": 3, "initial_tokenizer_len": KNOWN}  # fmt: skip
-    (path / "config.json").write_text(json.dumps(xgen_settings(kind, **sizes)))
+    sizes = {"hidden_size": size.dim, "intermediate_size": size.mlp, "num_hidden_layers": 2,
+             "num_attention_heads": size.heads, "num_key_value_heads": size.heads, "vocab_size": KNOWN + 7,
+             "pad_token_id": 3, "bos_token_id": 1, "eos_token_id": 3, "initial_tokenizer_len": KNOWN}  # fmt: skip
+    settings = xgen_settings(size.kind, **sizes)
+    if size.patch == 14:
+        settings["vision_encoder_config"].pop("anyres_grids", None)  # those of 384 pixels
+    (path / "config.json").write_text(json.dumps(settings))
     write_tokenizer(path, PHI_SPECIALS, bos_token="<s>", eos_token="<|endoftext|>", pad_token="<|endoftext|>",
                     add_bos_token=False)  # fmt: skip
-    save_file(random_state(small_xgen(kind)) if state is None else state, path / "model.safetensors")
+    save_file(random_state(size.shapes()) if state is None else state, path / "model.safetensors")
     return path
 
 
@@ -406,11 +444,11 @@ def strips(features: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
     return torch.cat([features[:1], grouped]), torch.cat([whole, seen.reshape(rows * columns, places)])
 
 
-def xgen(kind: str, s: State) -> Callable[[Model, LaidOut], tuple[Think, list[int]]]:
+def xgen(size: XGen, s: State) -> Callable[[Model, LaidOut], tuple[Think, list[int]]]:
     """The reference for one prompt: what it thinks of any text that goes on from it, and its tokens."""
     mean, std = (
         ((0.5,) * 3, (0.5,) * 3)
-        if kind == "xgenmm"
+        if size.kind == "xgenmm"
         else ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
     )
     table = (
@@ -424,11 +462,11 @@ def xgen(kind: str, s: State) -> Callable[[Model, LaidOut], tuple[Think, list[in
     def see(tiles: Tensor, cut: Cut, prompt: list[int]) -> Tensor:
         pixels = (tiles / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
         start = "vlm.vision_encoder."
-        seen_by = [siglip(s, start, x, 72) if kind == "xgenmm" else open_clip(s, start, x, 80) for x in pixels]
+        seen_by = [siglip(s, start, x, 72) if size.kind == "xgenmm" else open_clip(s, start, x, 80) for x in pixels]
         groups, masks = strips(torch.stack(seen_by), cut)
-        start, asked = "vlm.vision_tokenizer.", None if kind == "xgenmm" else embed(prompt[:256])
+        start, asked = "vlm.vision_tokenizer.", None if size.kind == "xgenmm" else embed(prompt[:256])
         parts = [
-            resample(s, start, x, 96, mask if kind == "xgenmm" else None, asked)
+            resample(s, start, x, 96, mask if size.kind == "xgenmm" else None, asked)
             for x, mask in zip(groups, masks, strict=True)
         ]
         return torch.cat(parts)
@@ -444,7 +482,7 @@ def xgen(kind: str, s: State) -> Callable[[Model, LaidOut], tuple[Think, list[in
         def think(ids: list[int]) -> Tensor:
             waiting = list(shown)
             spliced = [waiting.pop(0) if i == KNOWN and waiting else embed([i]) for i in ids]
-            hidden = phi_3(s, "vlm.lang_model.model.", torch.cat(spliced), 4)
+            hidden = phi_3(s, "vlm.lang_model.model.", torch.cat(spliced), size.heads)
             known = linear(s, "vlm.lang_model.lm_head", hidden)[:, :KNOWN]
             return torch.cat([known, linear(s, "vlm.lang_model.lm_head.additional_fc", hidden)], dim=1)
 
@@ -454,15 +492,16 @@ def xgen(kind: str, s: State) -> Callable[[Model, LaidOut], tuple[Think, list[in
 
 
 @pytest.mark.parametrize("kind", ["xgenmm", "blip_3"])
-def test_xgen_mm_is_what_was_released(kind: str, tmp_path: Path) -> None:
-    folder = xgen_folder(kind, tmp_path / "theirs")
+@small_and_published(SMALL_XGEN, XGEN)
+def test_xgen_mm_is_what_was_released(kind: str, size: dict[str, XGen], tmp_path: Path) -> None:
+    folder = xgen_folder(size[kind], tmp_path / "theirs")
     state = load_file(folder / "model.safetensors")
     model, account = read_published(folder)
     assert not account.new
     assert set(account.loaded) | set(account.left) == set(state)
     assert set(account.left) == {k for k in state if ".vision_encoder.head." in k or k.endswith("_encoder.proj")}
     assert model.tokenizer.id_of("<|endofchunk|>") == KNOWN + 2
-    agrees(model, xgen(kind, state))
+    agrees(model, xgen(size[kind], state))
     model.save(tmp_path / "ours")
     again = load_model(tmp_path / "ours").logits(PROMPTS[:2])
     for found, wanted in zip(again, model.logits(PROMPTS[:2]), strict=True):
@@ -504,10 +543,10 @@ def test_xgen_mm_r1_is_as_large_as_what_was_released(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_a_release_is_named(tmp_path: Path) -> None:
-    state = random_state(small_xgen("xgenmm"))
+    state = random_state(SMALL_XGEN["xgenmm"].shapes())
 
     def refused(match: str, tensors: dict[str, Tensor], **changes: Any) -> None:
-        folder = xgen_folder("xgenmm", tmp_path / "theirs", tensors)
+        folder = xgen_folder(SMALL_XGEN["xgenmm"], tmp_path / "theirs", tensors)
         settings = json.loads((folder / "config.json").read_text())
         for key, value in changes.items():
             settings[key] = settings.get(key, {}) | value
@@ -583,40 +622,58 @@ NEOX_SPECIALS = ("<|endoftext|>", "<|padding|>")
 PICTURE = len(NEOX_SPECIALS) + 256 + 1
 
 
-def beside(path: Path) -> tuple[Any, Any, tuple[str, ...], str]:
+class Flamingo(NamedTuple):
+    """The sizes of CLIP and of the language model, of two layers each, and of what lies between them."""
+
+    eyes: dict[str, int]
+    words: dict[str, int]
+    inner: int
+    latents: int
+
+    def shapes(self, start: str = "") -> Shapes:
+        media, dim = self.eyes["hidden_size"], self.words["hidden_size"]
+        shapes = resampler_shapes(f"{start}perceiver.", media, 512 if media > 512 else 128, 2, self.latents, None)
+        for n in range(2):
+            block = f"{start}lang_encoder.gpt_neox.layers.{n}.gated_cross_attn_layer."
+            shapes |= gated_shapes(block, dim, media, self.inner, 4, 1)
+        return shapes
+
+
+TINY = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
+SMALL_FLAMINGO = Flamingo({**TINY, "image_size": 28, "patch_size": 7}, TINY, 128, 5)
+FLAMINGO = Flamingo(
+    {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "image_size": 224, "patch_size": 14},
+    {"hidden_size": 2560, "num_attention_heads": 32, "intermediate_size": 10240}, 512, 64,
+)  # fmt: skip
+
+
+def beside(path: Path, size: Flamingo = SMALL_FLAMINGO) -> tuple[Any, Any, tuple[str, ...], str]:
     """A CLIP and a language model in folders of their own, and what an import says of them."""
     import transformers
 
-    sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-                             "intermediate_size": 48}  # fmt: skip
-    tower = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**sizes, image_size=28, patch_size=7))
+    tower = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**size.eyes, num_hidden_layers=2))
     language = transformers.GPTNeoXForCausalLM(transformers.GPTNeoXConfig(
-        **sizes, vocab_size=PICTURE + 5, max_position_embeddings=256, use_parallel_residual=False,
+        **size.words, num_hidden_layers=2, vocab_size=PICTURE + 5, max_position_embeddings=256,
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 1.0},
+        use_parallel_residual=False,
     ))  # fmt: skip
-    generator = torch.Generator().manual_seed(0)
+    generator, shaken = torch.Generator().manual_seed(0), 0.15 * (32 / size.words["hidden_size"]) ** 0.5
     for name, model in (("clip", tower), ("neox", language)):
         with torch.no_grad():
             for weight in model.parameters():
-                weight.add_(torch.randn(weight.shape, generator=generator) * 0.15)
+                weight.add_(torch.randn(weight.shape, generator=generator) * shaken)
         model.eval().save_pretrained(path / name)
     write_tokenizer(path / "neox", NEOX_SPECIALS, eos_token="<|endoftext|>", pad_token="<|padding|>")
     changes = (f"encoder.path={path / 'clip'}", f"backbone.path={path / 'neox'}", "context=256")
     return tower, language, changes, str(path / "neox")
 
 
-def flamingo_shapes(start: str = "") -> Shapes:
-    shapes = resampler_shapes(f"{start}perceiver.", 32, 128, 2, 5, None)
-    for n in range(2):
-        shapes |= gated_shapes(f"{start}lang_encoder.gpt_neox.layers.{n}.gated_cross_attn_layer.", 32, 32, 128, 4, 1)
-    return shapes
-
-
 @pytest.mark.parametrize("start", ["", "module."])
+@small_and_published(SMALL_FLAMINGO, FLAMINGO)
 @torch.no_grad()
-def test_openflamingo_is_what_was_released(start: str, tmp_path: Path) -> None:
-    tower, language, changes, tokenizer = beside(tmp_path)
-    state = random_state(flamingo_shapes(start))
+def test_openflamingo_is_what_was_released(start: str, size: Flamingo, tmp_path: Path) -> None:
+    tower, language, changes, tokenizer = beside(tmp_path, size)
+    state = random_state(size.shapes(start))
     (tmp_path / "theirs").mkdir()
     held = {"epoch": 3, "model_state_dict": state} if start else state
     torch.save(held, tmp_path / "theirs" / "checkpoint.pt")
@@ -636,9 +693,11 @@ def test_openflamingo_is_what_was_released(start: str, tmp_path: Path) -> None:
         def think(ids: list[int]) -> Tensor:
             last = looking(ids, PICTURE)
             embedded = text["gpt_neox.embed_in.weight"][torch.tensor(ids)]
-            return neox(
-                text, embedded, 4, lambda n, x: gated(state, f"{name}{n}.gated_cross_attn_layer.", x, media, last)
-            )
+
+            def enter(n: int, x: Tensor) -> Tensor:
+                return gated(state, f"{name}{n}.gated_cross_attn_layer.", x, media, last)
+
+            return neox(text, embedded, size.words["num_attention_heads"], enter)
 
         return think, laid.ids.tolist()
 
@@ -657,7 +716,7 @@ def test_what_is_wrong_with_a_checkpoint_of_openflamingo_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     _, _, changes, tokenizer = beside(tmp_path)
-    state, file = random_state(flamingo_shapes()), tmp_path / "theirs" / "checkpoint.pt"
+    state, file = random_state(SMALL_FLAMINGO.shapes()), tmp_path / "theirs" / "checkpoint.pt"
     file.parent.mkdir()
 
     def refused(match: str, held: Any, changes: tuple[str, ...] = changes) -> None:
@@ -744,6 +803,12 @@ def infimm_shapes(eyes: Shapes, dim: int, mlp: int, layers: int, rows: int, medi
     return eyes | shapes
 
 
+def first_name(key: str) -> str:
+    """Of the two under which InfiMM-HD's file has a tensor."""
+    key = re.sub(r"old_decoder_blocks\.(\d+)", r"model.layers.\1.decoder_layer", key)
+    return re.sub(r"encoder.gated_cross_attn_layers\.(\d+)", r"encoder.model.layers.\1.gated_cross_attn_layer", key)
+
+
 def infimm_settings(head: int, every: int, **language: Any) -> dict[str, Any]:
     return {"image_token_id": 32001, "eoc_token_id": 32000, "cross_attn_every_n_layers": every,
             "visual": {"head_width": head, "postnorm": True, "xattn": False, "fusedLN": False},
@@ -753,13 +818,30 @@ def infimm_settings(head: int, every: int, **language: Any) -> dict[str, Any]:
 VICUNA_SPECIALS = ("<unk>", "<s>", "</s>")
 
 
+class InfiMM(NamedTuple):
+    """Two layers of EVA, `layers` of Vicuna with a block in every second."""
+
+    eyes: int
+    eyes_mlp: int
+    eyes_head: int
+    patch: int
+    places: int
+    layers: int
+    dim: int
+    mlp: int
+    heads: int
+
+
+@small_and_published(InfiMM(24, 40, 8, 7, 16, 4, 32, 48, 4), InfiMM(1792, 15360, 112, 14, 256, 2, 5120, 13824, 40))
 @torch.no_grad()
-def test_infimm_hd_is_what_was_released(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4,
-             "num_key_value_heads": 4, "vocab_size": 264, "max_position_embeddings": 512}  # fmt: skip
-    shapes = infimm_shapes(eva_shapes("vision_encoder.", 24, 40, 2, 7, 16, 12), 32, 48, 4, 264, 24, 2)
-    state = random_state(shapes)
-    (tmp_path / "config.json").write_text(json.dumps(infimm_settings(8, 2, **sizes)))
+def test_infimm_hd_is_what_was_released(size: InfiMM, tmp_path: Path) -> None:
+    sizes = {"hidden_size": size.dim, "intermediate_size": size.mlp, "num_hidden_layers": size.layers,
+             "num_attention_heads": size.heads, "num_key_value_heads": size.heads, "vocab_size": 264,
+             "max_position_embeddings": 512}  # fmt: skip
+    eyes = eva_shapes("vision_encoder.", size.eyes, size.eyes_mlp, 2, size.patch, size.places, 12)
+    made = random_state(infimm_shapes(eyes, size.dim, size.mlp, size.layers, 264, size.eyes, 2))
+    state = {key: made[first_name(key)] for key in made}
+    (tmp_path / "config.json").write_text(json.dumps(infimm_settings(size.eyes_head, 2, **sizes)))
     write_tokenizer(tmp_path, VICUNA_SPECIALS, bos_token="<s>", eos_token="</s>")
     torch.save(state, tmp_path / "vite_vicuna13b_bf16.ckpt")
     model, account = read_published(tmp_path)
@@ -770,12 +852,12 @@ def test_infimm_hd_is_what_was_released(tmp_path: Path) -> None:
     picture, start = model.tokenizer.id_of("<image>"), "lang_encoder.model."
     assert picture == len(VICUNA_SPECIALS) + 256 + 1
     mean, std = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-    layers = [f"{start}layers.{n}.decoder_layer." for n in range(4)]
+    layers = [f"{start}layers.{n}.decoder_layer." for n in range(size.layers)]
 
     def reference(model: Model, laid: LaidOut) -> tuple[Think, list[int]]:
         tiles = collate([[laid]], model.layout).tiles
         pixels = (tiles / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-        media = [eva(state, "vision_encoder.", one, 3) for one in pixels]
+        media = [eva(state, "vision_encoder.", one, size.eyes // size.eyes_head) for one in pixels]
 
         def think(ids: list[int]) -> Tensor:
             last = looking(ids, picture)
@@ -786,12 +868,13 @@ def test_infimm_hd_is_what_was_released(tmp_path: Path) -> None:
                 return gated(state, f"{start}layers.{n}.gated_cross_attn_layer.", x, media, last)
 
             embedded = state[f"{start}embed_tokens.weight"][torch.tensor(ids)]
-            return linear(state, "lang_encoder.lm_head", llama(state, start, embedded, 4, 4, 1e4, layers, enter))
+            hidden = llama(state, start, embedded, size.heads, size.heads, 1e4, layers, enter)
+            return linear(state, "lang_encoder.lm_head", hidden)
 
         return think, laid.ids.tolist()
 
     agrees(model, reference)
-    settings = infimm_settings(8, 3, **sizes)
+    settings = infimm_settings(size.eyes_head, 3, **sizes)
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(ConfigError, match=r"cross_attn_every_n_layers is 3 and the first block stands before layer 1"):
         read_published(tmp_path)
@@ -843,6 +926,31 @@ def mono_shapes(eye: int, patch: int, places: int, dim: int, mlp: int, layers: i
     return shapes
 
 
+class Mono(NamedTuple):
+    """Two layers of InternLM2 with visual experts, and what embeds pictures."""
+
+    eye: int
+    patch: int
+    places: int
+    dim: int
+    mlp: int
+    heads: int
+    groups: int
+
+    def shapes(self) -> Shapes:
+        return mono_shapes(self.eye, self.patch, self.places, self.dim, self.mlp, 2, 270, self.groups,
+                           self.dim // self.heads)  # fmt: skip
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        sizes = {"vocab_size": 270, "hidden_size": self.dim, "intermediate_size": self.mlp, "num_hidden_layers": 2,
+                 "num_attention_heads": self.heads, "num_key_value_heads": self.groups,
+                 "max_position_embeddings": 4096}  # fmt: skip
+        return mono_settings(**sizes) | changes
+
+
+SMALL_MONO = Mono(12, 7, 16, 32, 48, 4, 2)
+
+
 def internlm_2(s: State, x: Tensor, patches: Tensor, heads: int, groups: int) -> Tensor:
     """Embeddings to logits; `patches` bool `[tokens]` says which go through the visual experts."""
     start, share = "language_model.model.", heads // groups
@@ -881,14 +989,13 @@ def mono_settings(**language: Any) -> dict[str, Any]:
 
 
 INTERN_SPECIALS = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>")
-MONO = {"vocab_size": 270, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512}  # fmt: skip
 
 
+@small_and_published(SMALL_MONO, Mono(1024, 14, 1024, 2048, 8192, 16, 8))
 @torch.no_grad()
-def test_mono_internvl_is_what_was_released(tmp_path: Path) -> None:
-    state = random_state(mono_shapes(12, 7, 16, 32, 48, 2, 270, 2, 8))
-    (tmp_path / "config.json").write_text(json.dumps(mono_settings(**MONO)))
+def test_mono_internvl_is_what_was_released(size: Mono, tmp_path: Path) -> None:
+    state = random_state(size.shapes())
+    (tmp_path / "config.json").write_text(json.dumps(size.settings()))
     write_tokenizer(tmp_path, INTERN_SPECIALS, bos_token="<s>", eos_token="</s>")
     save_file(state, tmp_path / "model.safetensors")
     model, account = read_published(tmp_path)
@@ -900,18 +1007,18 @@ def test_mono_internvl_is_what_was_released(tmp_path: Path) -> None:
     def see(tile: Tensor) -> Tensor:
         pixels = (tile / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
         x = patches_of(state, f"{eye}patch_embedding.weight", pixels) + state[f"{eye}patch_embedding.bias"]
-        x = shuffled(x + state[f"{eye}position_embedding"][0, 1:], 4)
+        x = shuffled(x + state[f"{eye}position_embedding"][0, 1:], math.isqrt(size.places))
         return linear(state, "mlp1.3", gelu(linear(state, "mlp1.1", layer_norm(state, "mlp1.0", x))))
 
     def reference(model: Model, laid: LaidOut) -> tuple[Think, list[int]]:
         tiles, context = collate([[laid]], model.layout).tiles, INTERN_SPECIALS.index("<IMG_CONTEXT>")
-        seen = torch.cat([torch.zeros(0, 32), *(see(tile) for tile in tiles)])
+        seen = torch.cat([torch.zeros(0, size.dim), *(see(tile) for tile in tiles)])
 
         def think(ids: list[int]) -> Tensor:
             there = torch.tensor(ids) == context
             x = state["language_model.model.tok_embeddings.weight"][torch.tensor(ids)]
             x[there] = seen
-            return internlm_2(state, x, there, 4, 2)
+            return internlm_2(state, x, there, size.heads, size.groups)
 
         return think, np.where(laid.media, context, laid.ids).tolist()
 
@@ -919,11 +1026,11 @@ def test_mono_internvl_is_what_was_released(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_mono_internvl_is_named(tmp_path: Path) -> None:
-    state = random_state(mono_shapes(12, 7, 16, 32, 48, 2, 270, 2, 8))
+    state = random_state(SMALL_MONO.shapes())
     write_tokenizer(tmp_path, INTERN_SPECIALS, bos_token="<s>", eos_token="</s>")
 
     def refused(match: str, tensors: dict[str, Tensor] = state, **changes: Any) -> None:
-        (tmp_path / "config.json").write_text(json.dumps(mono_settings(**MONO) | changes))
+        (tmp_path / "config.json").write_text(json.dumps(SMALL_MONO.settings(**changes)))
         save_file(tensors, tmp_path / "model.safetensors")
         with pytest.raises(ConfigError, match=match):
             read_published(tmp_path)

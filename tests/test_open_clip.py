@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from published import SPECIALS
+from published import SPECIALS, noise, shaken, write_tokenizer
 from safetensors.torch import save_file
-from test_families import TRAP, Trap, noise, shaken, write_tokenizer
+from test_families import TRAP, Trap
 from torch import Tensor
 from toy import toy_model
 

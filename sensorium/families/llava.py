@@ -86,6 +86,8 @@ class Llava(StockFamily):
         found = tower_obstacles(config, *TOWERS) + language_obstacles(config)
         if (connector := config.connector).type_name != "mlp" or getattr(connector, "depth", 0) != 2:
             found.append(f"connector '{connector.type_name}': it is an MLP of two layers there ('mlp')")
+        if getattr(config.backbone.resolved(), "architecture", {}).get("model_type") == "phi":
+            found.append("backbone 'hf': the output of Phi-2 has a bias, for which there is no place there")
         if (assembly := config.assembly.type_name) != self.assembly[0]:
             found.append(f"assembly '{assembly}': {self.assembly[1]} there ('{self.assembly[0]}')")
         return found or self.cutting_obstacles(config)
