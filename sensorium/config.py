@@ -153,9 +153,14 @@ class PartConfig(Config):
 
     def miniature(self) -> Self:
         """The same part with few layers, or reading few samples, for quick checks of a large recipe: by default a
-        `depth` of at most 2 and `samples` of at most 32."""
-        most = {"depth": 2, "samples": 32}
+        `depth` of at most 2 and `samples` of at most 8."""
+        most = {"depth": 2, "samples": 8}
         return self.model_copy(update={k: min(v, getattr(self, k)) for k, v in most.items() if hasattr(self, k)})
+
+    def narrow(self) -> Self:
+        """The same part smaller in what others may depend on (its width, the size of its pictures), for the same
+        checks; by default as it is."""
+        return self
 
     def resolved(self) -> Self:
         """This config with everything it names elsewhere (a folder of weights, say) written into it, so that a saved

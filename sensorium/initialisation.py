@@ -20,6 +20,10 @@ def unit_variance(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
+INITIALISERS = (nn.init.__name__, "transformers.initialization")
+"""Modules whose functions fill weights; transformers puts its own in torch's place while it makes a model."""
+
+
 class Unfilled(TorchFunctionMode):
     """New weights are left as they lie in memory, for models that are filled from a file or have no memory: drawing
     them takes most of the time. Skips what `torch.nn.init` does and nothing else."""
@@ -28,6 +32,6 @@ class Unfilled(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = kwargs or {}
-        if getattr(func, "__module__", None) == nn.init.__name__:
+        if getattr(func, "__module__", None) in INITIALISERS:
             return args[0] if args else given["tensor"]
         return func(*args, **given)

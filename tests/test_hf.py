@@ -15,7 +15,9 @@ from toy import png, toy_recipe
 import sensorium as sm
 from sensorium.assets import find_file, installed
 from sensorium.backbones.backbone import Backbone
+from sensorium.encoders.encoder import Encoder
 from sensorium.errors import ConfigError
+from sensorium.initialisation import Unfilled
 from sensorium.model import Model, compose
 from sensorium.sample import Sample, Text
 from sensorium.template import ChatTemplate
@@ -152,3 +154,44 @@ def test_a_chat_has_the_ids_that_transformers_gives_it() -> None:
     for reply in (None, "assistant"):
         wanted = theirs.apply_chat_template(messages, add_generation_prompt=bool(reply), return_dict=True)["input_ids"]
         assert config.layout(ours)(sample, reply=reply).ids.tolist() == wanted
+
+
+SIZES = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 8, "intermediate_size": 96}
+LARGER: dict[str, dict[str, Any]] = {
+    "llama": {"num_key_value_heads": 8},
+    "mistral": {"num_key_value_heads": 2, "head_dim": 4},
+    "qwen2": {"num_key_value_heads": 4},
+    "phi3": {"num_key_value_heads": 8, "pad_token_id": 0},
+    "phi": {},
+    "opt": {"ffn_dim": 96, "word_embed_proj_dim": 64},
+    "gpt_neox": {},
+    "clip_vision_model": {"image_size": 32, "patch_size": 8},
+    "siglip_vision_model": {"image_size": 32, "patch_size": 8},
+}
+
+
+@pytest.mark.parametrize("kind", LARGER)
+def test_narrowed_it_is_the_same_kind_with_heads_of_the_same_width(kind: str) -> None:
+    pytest.importorskip("transformers")
+    part = {"type": "hf-vision" if "vision" in kind else "hf"}
+    architecture = {"model_type": kind, "vocab_size": 64, **SIZES, **LARGER[kind]}
+    given: dict[str, Any] = {} if "vision" in kind else {"vocab_size": 64}
+    family = Encoder if "vision" in kind else Backbone
+    config = family.Config.model_validate({**part, "architecture": architecture})
+    narrow = config.narrow()
+    groups = 8 // LARGER[kind].get("num_key_value_heads", 8)
+    heads = groups if groups > 1 else 2
+    assert narrow.dim == heads * LARGER[kind].get("head_dim", 8)
+    sizes = [sum(weight.numel() for weight in one.build(**given).parameters()) for one in (narrow, config)]
+    assert sizes[0] < 0.6 * sizes[1]
+    assert narrow.narrow() == narrow
+
+
+def test_weights_that_are_filled_later_are_not_drawn() -> None:
+    """transformers puts initialisers of its own in the place of torch's."""
+    pytest.importorskip("transformers")
+    config = Backbone.Config.model_validate({"type": "hf", "architecture": {"model_type": "llama", **SIZES}})
+    dice = torch.get_rng_state()
+    with Unfilled():
+        config.build(vocab_size=64)
+    assert torch.equal(torch.get_rng_state(), dice)

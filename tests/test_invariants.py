@@ -1,10 +1,13 @@
 """Every check of `sensorium check` passes on small recipes of different kinds."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from toy import toy_recipe
 
 from sensorium.checks import check_names, check_title, run_checks
+from sensorium.checks.subject import LARGE, Subject
 from sensorium.errors import ConfigError
 from sensorium.model import ModelConfig
 from sensorium.recipe import Recipe, find_recipe
@@ -94,3 +97,17 @@ def test_a_large_recipe_is_counted_at_full_size_and_checked_as_its_miniature() -
     assert "stage words: " in verdict.detail
     assert compose.passed
     assert labels.passed, "on the miniature"
+
+
+@pytest.mark.parametrize(("connector", "width"), [("linear", 32), ("identity", 64)])
+def test_a_large_model_is_checked_in_small(connector: str, width: int, tmp_path: Path) -> None:
+    """Narrow, too, but for a connector that needs the widths that there are."""
+    llama = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 3,
+             "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 400_000}  # fmt: skip
+    model = toy_recipe().model.override("encoder.width=64", "context=128", f"connector={connector}").to_dict()
+    config = ModelConfig.from_dict({**model, "backbone": {"type": "hf", "architecture": llama}})
+    recipe = toy_recipe().model_copy(update={"model": config})
+    subject = Subject(recipe, tmp_path, 8)
+    assert subject.full_size > LARGE
+    assert (len(subject.base.backbone.layers), subject.base.config.backbone.dim) == (2, width)
+    assert all(verdict.passed for verdict in run_checks(recipe, only=["leak", "checkpoint"]))

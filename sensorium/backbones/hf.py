@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sensorium.backbones.backbone import Apart, Attention, Backbone
 from sensorium.errors import ConfigError
-from sensorium.interop.pretrained import fill, make_config, read_architecture
+from sensorium.interop.pretrained import fill, make_config, narrowed, read_architecture
 
 CHANGED_LOGITS = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 """Config keys of models whose logits are not `hidden @ weight`: a token head would be silently wrong."""
@@ -51,6 +51,9 @@ class HFCausal(Backbone, name="hf"):
         def miniature(self) -> Self:
             few = {**self.resolved().architecture, "num_hidden_layers": 2}
             return self.model_copy(update={"architecture": few, "path": "", "layers": None})
+
+        def narrow(self) -> Self:
+            return self.model_copy(update={"architecture": narrowed(self.resolved().architecture), "path": ""})
 
         def resolved(self) -> Self:
             architecture = self.architecture or read_architecture(self.path)

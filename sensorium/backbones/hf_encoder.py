@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sensorium.backbones.backbone import Attention, Backbone
 from sensorium.errors import ConfigError
-from sensorium.interop.pretrained import fill, make_config, read_architecture
+from sensorium.interop.pretrained import fill, make_config, narrowed, read_architecture
 
 WHAT = "backbone 'hf-encoder'"
 FIRST_POSITION = {"bert": 0, "roberta": None, "xlm-roberta": None, "camembert": None}
@@ -36,6 +36,9 @@ class HFEncoder(Backbone, name="hf-encoder"):
         def miniature(self) -> Self:
             few = {**self.settings, "num_hidden_layers": 2}
             return self.model_copy(update={"architecture": few, "path": ""})
+
+        def narrow(self) -> Self:
+            return self.model_copy(update={"architecture": narrowed(self.resolved().architecture), "path": ""})
 
         def resolved(self) -> Self:
             if self.architecture:

@@ -77,8 +77,8 @@ def run_checks(recipe: Recipe, only: Sequence[str] = (), samples: int = 32) -> I
 
     `only` names the checks to run; `samples` is how many samples of each stage are looked at. The first verdicts are
     `full-size`, which needs no files, and `compose`: if the recipe cannot be composed it is the last. A recipe that
-    names a miniature is composed as that. What is trained is a shrunk twin: few steps, short rows, and few layers if
-    the model is large.
+    names a miniature is composed as that. What is trained is a shrunk twin: few steps, short rows, and if the model
+    is large few and narrow layers.
     """
     for name in only:
         if name not in (FULL_SIZE, *check_names()):

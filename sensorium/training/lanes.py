@@ -37,15 +37,21 @@ class Lanes:
 
 
 @contextmanager
-def lanes(number: int) -> Iterator[Lanes]:
-    """So many lanes. While they are open the calling thread, too, keeps to one core."""
+def one_core() -> Iterator[None]:
+    """The calling thread keeps to one core."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(number, "lane", torch.set_num_threads, (1,)) as pool:
-            yield Lanes(pool)
+        yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def lanes(number: int) -> Iterator[Lanes]:
+    """So many lanes. While they are open the calling thread, too, keeps to one core."""
+    with one_core(), ThreadPoolExecutor(number, "lane", torch.set_num_threads, (1,)) as pool:
+        yield Lanes(pool)
 
 
 def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Sequence[Tensor | None]]) -> None:
