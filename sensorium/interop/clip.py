@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sensorium.interop.means import CLIP_MEAN, CLIP_STD
-from sensorium.interop.towers import activation
+from sensorium.interop.towers import blocks
 
 VISION: dict[str, Any] = {"image_size": 224, "patch_size": 32, "hidden_size": 768, "num_hidden_layers": 12,
                           "num_attention_heads": 12, "intermediate_size": 3072, "layer_norm_eps": 1e-5}  # fmt: skip
@@ -42,16 +42,11 @@ def clip_config(architecture: Mapping[str, Any], preprocessor: Mapping[str, Any]
             "type": "vit",
             "image_size": vision["image_size"],
             "patch_size": vision["patch_size"],
-            "width": vision["hidden_size"],
-            "depth": vision["num_hidden_layers"],
-            "num_heads": vision["num_attention_heads"],
-            "mlp_ratio": vision["intermediate_size"] / vision["hidden_size"],
+            **blocks(vision, "quick_gelu"),
             "stem": "patch",
             "stem_bias": False,
             "class_token": True,
             "initial_norm": True,
-            "activation": activation(vision, "quick_gelu"),
-            "norm_eps": vision["layer_norm_eps"],
             "mean": tuple(given.get("image_mean", CLIP_MEAN)),
             "std": tuple(given.get("image_std", CLIP_STD)),
         },
@@ -60,13 +55,8 @@ def clip_config(architecture: Mapping[str, Any], preprocessor: Mapping[str, Any]
         "fusion": {"type": "towers", "joint_dim": architecture.get("projection_dim", 512)},
         "backbone": {
             "type": "text-tower",
-            "width": text["hidden_size"],
-            "depth": text["num_hidden_layers"],
-            "num_heads": text["num_attention_heads"],
-            "mlp_ratio": text["intermediate_size"] / text["hidden_size"],
             "positions": text["max_position_embeddings"],
-            "activation": activation(text, "quick_gelu"),
-            "norm_eps": text["layer_norm_eps"],
+            **blocks(text, "quick_gelu"),
         },
         "head": {"type": "embedding"},
         "context": text["max_position_embeddings"],

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sensorium.errors import ConfigError
-from sensorium.interop.towers import activation
+from sensorium.interop.towers import blocks
 
 HALF = (0.5, 0.5, 0.5)
 VISION: dict[str, Any] = {"image_size": 224, "patch_size": 16, "hidden_size": 768, "num_hidden_layers": 12,
@@ -16,6 +16,8 @@ TEXT: dict[str, Any] = {"hidden_size": 768, "num_hidden_layers": 12, "num_attent
 """What a config.json leaves out where it is the default of `transformers`, which is B/16."""
 
 HEAD = "vision_model.head"
+MAP_HEAD = ("num_heads", "mlp_ratio", "activation", "norm_eps")
+"""What its pooling head has from the blocks before it."""
 OUTSIDE = {
     "vision_model.embeddings.patch_embedding.weight": ("encoder", "stem.weight"),
     "vision_model.embeddings.patch_embedding.bias": ("encoder", "stem.bias"),
@@ -54,40 +56,24 @@ def siglip_config(architecture: Mapping[str, Any], preprocessor: Mapping[str, An
         raise ConfigError(
             f"text_config.projection_size is {joint} and pictures have {vision['hidden_size']}: they cannot be compared"
         )
-    given = preprocessor or {}
+    given, seen = preprocessor or {}, blocks(vision, "gelu_pytorch_tanh")
     return {
         "encoder": {
             "type": "vit",
             "image_size": vision["image_size"],
             "patch_size": vision["patch_size"],
-            "width": vision["hidden_size"],
-            "depth": vision["num_hidden_layers"],
-            "num_heads": vision["num_attention_heads"],
-            "mlp_ratio": vision["intermediate_size"] / vision["hidden_size"],
+            **seen,
             "stem": "patch",
-            "activation": activation(vision, "gelu_pytorch_tanh"),
-            "norm_eps": vision["layer_norm_eps"],
             "mean": tuple(given.get("image_mean", HALF)),
             "std": tuple(given.get("image_std", HALF)),
         },
         "tiling": {"type": "whole"},
-        "connector": {
-            "type": "map-head",
-            "num_heads": vision["num_attention_heads"],
-            "mlp_ratio": vision["intermediate_size"] / vision["hidden_size"],
-            "activation": activation(vision, "gelu_pytorch_tanh"),
-            "norm_eps": vision["layer_norm_eps"],
-        },
+        "connector": {"type": "map-head", **{key: seen[key] for key in MAP_HEAD}},
         "fusion": {"type": "towers", "joint_dim": joint, "causal": False},
         "backbone": {
             "type": "text-tower",
-            "width": text["hidden_size"],
-            "depth": text["num_hidden_layers"],
-            "num_heads": text["num_attention_heads"],
-            "mlp_ratio": text["intermediate_size"] / text["hidden_size"],
             "positions": text["max_position_embeddings"],
-            "activation": activation(text, "gelu_pytorch_tanh"),
-            "norm_eps": text["layer_norm_eps"],
+            **blocks(text, "gelu_pytorch_tanh"),
         },
         "head": {"type": "embedding", "bias": True, "scale": 10, "max_scale": None, "logit_bias": -10},
         "context": text["max_position_embeddings"],

@@ -1,8 +1,9 @@
-"""What CLIP's and SigLIP's towers share in `transformers`: the names of a block's tensors."""
+"""What CLIP's and SigLIP's towers share in `transformers`: dimensions of their blocks, names of their tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from sensorium.errors import ConfigError
 
@@ -23,3 +24,16 @@ def activation(architecture: Mapping[str, object], default: str) -> str:
     if found not in ACTIVATIONS:
         raise ConfigError(f"hidden_act is '{found}'; known are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[found]
+
+
+def blocks(architecture: Mapping[str, Any], default_activation: str) -> dict[str, Any]:
+    """Our dimensions of a tower's blocks, the same keys for `vit` and `text-tower`."""
+    width = architecture["hidden_size"]
+    return {
+        "width": width,
+        "depth": architecture["num_hidden_layers"],
+        "num_heads": architecture["num_attention_heads"],
+        "mlp_ratio": architecture["intermediate_size"] / width,
+        "activation": activation(architecture, default_activation),
+        "norm_eps": architecture["layer_norm_eps"],
+    }
