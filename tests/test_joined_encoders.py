@@ -19,6 +19,7 @@ from sensorium.encoders.cache import cached_features, fingerprint
 from sensorium.encoders.encoder import Encoder
 from sensorium.errors import ConfigError
 from sensorium.model import compose
+from sensorium.recipe import find_recipe
 from sensorium.training.checkpoint import load_model
 from sensorium.training.trainer import train
 
@@ -125,6 +126,15 @@ def test_s2_is_what_bunny_defines(tmp_path: Path) -> None:
     tiles = pictures(69, 2)
     wanted = chessboard(siglip, normalise(tiles), (1, 2, 3), 23, 3)
     torch.testing.assert_close(encoder(tiles), wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("scaled", "plain"), [("bunny-8b-s2", "bunny-8b"), ("bunny-s2-mini", "bunny-mini")])
+def test_recipes_with_s2_have_as_many_features_a_picture_as_those_without(scaled: str, plain: str) -> None:
+    found, wanted = (find_recipe(name).model for name in (scaled, plain))
+    assert found.encoder.grid == wanted.encoder.grid
+    assert found.tile == wanted.tile
+    assert found.encoder.dim % wanted.encoder.dim == 0
+    assert found.encoder.dim > wanted.encoder.dim
 
 
 @torch.no_grad()

@@ -110,7 +110,7 @@ def bunny_8b_s2() -> Recipe:
 def bunny_s2_mini() -> Recipe:
     """`bunny-mini` with an encoder of half the side, at two scales: as many features a picture, twice as wide."""
     small = bunny_mini()
-    half = {**small.model.encoder.to_dict(), "image_size": 32, "patch_size": 4}
+    half = {**small.model.encoder.to_dict(), "image_size": 32, "patch_size": 8}
     encoder = Encoder.Config.model_validate({"type": "s2", "encoder": half})
     model = small.model.model_copy(update={"encoder": encoder})
     summary = "Bunny's structure on FactorWorld, its encoder at two scales"

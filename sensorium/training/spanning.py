@@ -48,7 +48,7 @@ class Spanning:
         (total / by).backward()
         sizes = [len(read.compared[0]) for read in reads]
         slopes = list(zip(*(_slopes(column, sizes) for column in columns), strict=True))
-        own = sum(float(read.own) for read in reads)
+        own = sum(float(read.own.detach()) for read in reads)
         if self.lanes:
             add_gradients(self.parameters, self.lanes.map(self._gradients, batches, slopes, [by] * len(batches)))
         else:
