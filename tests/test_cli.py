@@ -17,6 +17,7 @@ from PIL import Image as PILImage
 from typer.testing import CliRunner, Result
 
 from sensorium.cli import app
+from sensorium.evaluation.suites.factorworld import FactorWorldSuite
 from sensorium.pages.command import hoisted, resuming
 from sensorium.recipe import Recipe, find_recipe
 from sensorium.training import trainer
@@ -272,6 +273,21 @@ def test_eval_takes_the_suite_from_the_runs_recipe(run: Path) -> None:
         "eval", run / "model", "--suite", "factorworld", "questions=6", "captions=0", "-q", "--json", "-"
     )
     assert json.loads(result.stdout)["metrics"]["accuracy"]["n"] == 6
+
+
+def test_eval_withholds_pictures_from_what_was_trained_without(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin, seen = tmp_path / "twin", []
+    shutil.copytree(run, twin)
+    recipe = (twin / "recipe.yaml").read_text()
+    (twin / "recipe.yaml").write_text(recipe.replace("blind: false", "blind: true"))
+    examine = FactorWorldSuite.run
+    monkeypatch.setattr(FactorWorldSuite, "run", lambda *a, **k: seen.append(k["blind"]) or examine(*a, **k))
+    for folder in (twin, twin / "model", run):
+        few = ("--suite", "factorworld", "questions=6", "captions=0", "-q", "--json", "-")
+        assert sensorium("eval", folder, *few).exit_code == 0
+    assert seen == [True, True, False]
 
 
 def test_eval_says_what_a_suite_needs_that_the_recipe_does_not_configure(run: Path) -> None:

@@ -131,7 +131,7 @@ def evaluate(
 ) -> None:
     """Examine a model with a suite.
 
-    Every metric comes with its count and its 95 % interval.
+    Every metric comes with its count and its 95 % interval. What was trained without pictures is examined without.
     """
     from sensorium.pages.examine import evaluate_checkpoint
 

@@ -62,11 +62,13 @@ def evaluate_checkpoint(
     quiet: bool,
 ) -> None:
     """Load a model, run a suite, print the metrics, and write them as JSON to `file` (`-` is stdout, then without the
-    table) and with pictures to `page`. A text-only `twin` is examined without pictures."""
+    table) and with pictures to `page`. A text-only `twin` is examined without pictures, and so is a model of a run
+    whose recipe is blind: it has not learned what to make of them."""
     if page is not None:
         read_run(checkpoint)  # what is no run has no page, which is better known before the examination
     configs = suite_configs(suite, checkpoint, overrides)
-    reports = examine(load_model(checkpoint), configs, quiet=quiet)
+    recipe = recipe_of(checkpoint)
+    reports = examine(load_model(checkpoint), configs, blind=recipe is not None and recipe.blind, quiet=quiet)
     blind = examine(load_model(twin), configs, blind=True, quiet=quiet) if twin else []
     if page is not None:
         write_report(checkpoint, reports, page, blind=blind)
@@ -84,16 +86,20 @@ def suite_configs(name: str, checkpoint: Path, overrides: Sequence[str] = ()) ->
     """The suite as the recipe of the checkpoint's run configures it, else from its defaults, with overrides. A
     `ConfigError` says what has to be given where the recipe does not say it."""
     kind: Any = find_part("suite", name)
-    for folder in (checkpoint, *checkpoint.absolute().parents[:2]):  # a run, its model/, its checkpoints/step-N/
-        if (folder / RECIPE).is_file():
-            configured = load_yaml(folder / RECIPE, Recipe).evaluation
-            if found := [config for config in configured if config.type_name == name]:
-                return [config.override(*overrides) for config in found]
-            break
+    recipe = recipe_of(checkpoint)
+    if recipe and (found := [config for config in recipe.evaluation if config.type_name == name]):
+        return [config.override(*overrides) for config in found]
     given = {assignment.partition("=")[0].partition(".")[0] for assignment in overrides}
     if lacking := [key for key, field in kind.model_fields.items() if field.is_required() and key not in given]:
         raise ConfigError(f"suite '{name}' is not in the recipe of {checkpoint}, so give {_wanted(kind, lacking)}")
     return [kind.from_assignments(*overrides)]
+
+
+def recipe_of(checkpoint: Path) -> Recipe | None:
+    """The recipe of the run that a checkpoint lies in, if it lies in one."""
+    folders = (checkpoint, *checkpoint.absolute().parents[:2])  # a run, its model/, its checkpoints/step-N/
+    file = next((folder / RECIPE for folder in folders if (folder / RECIPE).is_file()), None)
+    return load_yaml(file, Recipe) if file else None
 
 
 def _wanted(kind: type[PartConfig], keys: Sequence[str]) -> str:
