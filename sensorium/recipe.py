@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from sensorium.config import Config, load_yaml, nearest
 from sensorium.data.folder import ENVIRONMENT, Address, rooted
 from sensorium.evaluation.suite import Suite
-from sensorium.model import ModelConfig
+from sensorium.model import PARTS, ModelConfig
 from sensorium.named import Named
 from sensorium.stage import Share, Stage
 
@@ -36,8 +36,10 @@ class Recipe(Config):
     name: str
     summary: str = ""
     model: ModelConfig
-    start: Path | None = Field(
-        default=None, description="a run or a model of the same config to begin with; by default a new model"
+    start: Path | dict[str, Path] | None = Field(
+        default=None,
+        description="a run or a model of the same config to begin with; or {PART: RUN}, for parts alone; by "
+        "default a new model",
     )
     stages: tuple[Stage, ...] = Field(min_length=1)
     evaluation: tuple[Suite.Config, ...] = ()
@@ -59,6 +61,13 @@ class Recipe(Config):
                     f"stages.{number}.length is {stage.length} and model.context {self.model.context}: a sample might "
                     "not fit a row; lower the context or raise the length"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _starts_are_of_parts(self) -> Self:
+        for name in self.start if isinstance(self.start, dict) else ():
+            if name not in PARTS:
+                raise ValueError(f"start: a model has no part '{name}': {nearest(name, PARTS)}")
         return self
 
     @model_validator(mode="after")

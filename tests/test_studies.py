@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from toy import Toy, toy_model, toy_recipe
 from typer.testing import CliRunner
 
@@ -22,10 +23,13 @@ from sensorium.evaluation.suites.likelihood import LikelihoodSuite, ratio
 from sensorium.pages.study import write_study
 from sensorium.recipe import Recipe
 from sensorium.studies import bunny, mmssr, selection, study_run
+from sensorium.studies.ablations import Continued
 from sensorium.studies.choosing import Chosen
 from sensorium.studies.spoilt import Size, Spoilt, selector
 from sensorium.studies.study import STUDIES, Claim, Study, mean, t_quantile
 from sensorium.studies.study_run import Outcome, examined, reproduce
+from sensorium.training.checkpoint import load_model
+from sensorium.training.trainer import begin
 
 SUITE = "{type: likelihood, sources: {all: {type: toy, samples: 4}}}"
 STAGE = "name: all, data: [{source: toy}], steps: 6, warmup: 0, length: 128, rows: 2, buffer: 8, precision: float32"
@@ -206,10 +210,28 @@ ABLATIONS = {
 
 @pytest.mark.parametrize("name", sorted(ABLATIONS))
 def test_an_ablation_changes_what_it_is_about_and_nothing_else(name: str) -> None:
-    recipes = [recipe.to_dict() for recipe in STUDIES[name]().arms.values() if isinstance(recipe, Recipe)]
+    arms = [arm.recipe if isinstance(arm, Continued) else arm for arm in STUDIES[name]().arms.values()]
+    recipes = [arm.to_dict() for arm in arms if isinstance(arm, Recipe)]
+    assert len(recipes) == len(arms)
     differ = {key for key in recipes[0] if any(recipe[key] != recipes[0][key] for recipe in recipes)}
     parts = {f"model.{key}" for key in recipes[0]["model"] if len({str(r["model"][key]) for r in recipes}) > 1}
     assert (differ - {"model"}) | parts == ABLATIONS[name]
+
+
+def test_arms_go_on_from_parts_that_they_share(tmp_path: Path) -> None:
+    base = toy_recipe("stages.0.steps=2")
+    changes = {"as-it-is": (), "mlp": ("model.connector=mlp",)}
+    arms = {name: Continued(base, 1, ("encoder", "backbone"), changed) for name, changed in changes.items()}
+    recipes = [arm(3, tmp_path) for arm in arms.values()]
+    assert recipes == [arm(3, tmp_path) for arm in arms.values()], "nothing is trained twice"
+    assert [stage.name for stage in recipes[0].stages] == ["words"]
+    begun = load_model(tmp_path / "begun-3")
+    for recipe in recipes:
+        model = begin(recipe)
+        assert model.config.connector == recipe.model.connector
+        for part in ("encoder", "backbone"):
+            own, wanted = getattr(model, part).state_dict(), getattr(begun, part).state_dict()
+            assert all(torch.equal(own[key], wanted[key]) for key in wanted)
 
 
 def test_a_perfect_filter_keeps_what_is_not_spoilt(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from toy import Toy, toy_model, toy_recipe
 
 from sensorium.connectors.linear import Linear
 from sensorium.data.batch import Batch, collate
-from sensorium.errors import CheckpointError, DataError, TrainingError
+from sensorium.errors import CheckpointError, ConfigError, DataError, TrainingError
 from sensorium.model import PARTS, Model
 from sensorium.recipe import Recipe, Stage
 from sensorium.sample import Sample, Text
-from sensorium.training.checkpoint import load_model, weights_digest
+from sensorium.training.checkpoint import load_model, part_tensors, weights_digest
 from sensorium.training.lanes import add_gradients, lanes
 from sensorium.training.manifest import made_from, made_with
 from sensorium.training.muon import Muon
@@ -349,6 +349,41 @@ def test_a_run_starts_with_the_weights_of_another(uninterrupted: tuple[Path, Mod
     assert manifest["start"] == weights_digest(folder)
     with pytest.raises(CheckpointError, match=r"another backbone .*set model\.backbone as in"):
         train(recipe.override("model.backbone.depth=1"), tmp_path / "other", quiet=True)
+
+
+def test_a_run_starts_with_parts_of_others(uninterrupted: tuple[Path, Model], tmp_path: Path) -> None:
+    """They are as in the run, and all else as in a new model, even where the run has another connector."""
+    folder, trained = uninterrupted
+    start = f"start={{encoder: {folder}, backbone: {folder}}}"
+    recipe = toy_recipe("model.connector=mlp", "seed=8")
+    new = train(recipe, tmp_path / "new", quiet=True, stop_after=0)
+    begun = train(recipe.override(start), tmp_path / "run", quiet=True, stop_after=0)
+    for name in PARTS:
+        wanted = part_tensors(trained if name in ("encoder", "backbone") else new, name)
+        assert all(torch.equal(weight, wanted[key]) for key, weight in part_tensors(begun, name).items()), name
+    train(recipe.override(start), tmp_path / "run", quiet=True, resume=True)
+    manifest = json.loads((tmp_path / "run" / "model" / "manifest.json").read_text())
+    assert manifest["start"] == dict.fromkeys(("encoder", "backbone"), weights_digest(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        (["start={encoder: RUN}", "model.encoder.depth=2"], r"has another encoder .*set model\.encoder as in its"),
+        (
+            ["start={backbone: RUN}", "model.tokenizer.vocab_size=290"],
+            r"backbone knows other tokens .*model\.tokenizer",
+        ),
+        (["start={eyes: RUN}"], r"start: a model has no part 'eyes': choose from: adapters, "),
+        (["start={encoder: nowhere}"], r"nowhere: not a model: it does not exist"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(
+    uninterrupted: tuple[Path, Model], tmp_path: Path, changes: list[str], error: str
+) -> None:
+    given = [change.replace("RUN", str(uninterrupted[0])) for change in changes]
+    with pytest.raises((CheckpointError, ConfigError), match=error):
+        train(toy_recipe(*given), tmp_path / "run", quiet=True)
 
 
 def test_dropout_too_is_resumed_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,19 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from sensorium.recipe import Recipe, find_recipe
 from sensorium.recipes.mini import PLACES
 from sensorium.studies.study import Claim, Study, study
+from sensorium.training.trainer import train
 
 FLAMINGO = "Flamingo, 2204.14198, table 3"
 INFIMM = "InfiMM-HD, 2403.01487, ablation of resolutions"
+PARTS = ("encoder", "connector", "backbone", "head")
+"""What learns in the stages `see` and `read` of miniatures."""
 XGEN = "xGen-MM, 2408.08872v4, ablation of connectors"
+
+
+@dataclass(frozen=True)
+class Continued:
+    """An arm that goes on from what all arms of a seed share: the first `learned` stages of `base`, in which `parts`
+    learn."""
+
+    base: Recipe
+    learned: int
+    parts: tuple[str, ...]
+    changes: tuple[str, ...]
+
+    def __call__(self, seed: int, shared: Path) -> Recipe:
+        begun = shared / f"begun-{seed}"
+        stages = self.base.stages[: self.learned]
+        train(self.base.model_copy(update={"stages": stages, "seed": seed}), begun, resume=True)
+        return self.recipe.model_copy(update={"start": dict.fromkeys(self.parts, begun)})
+
+    @property
+    def recipe(self) -> Recipe:
+        """The arm's own stages, and what it changes."""
+        return self.base.override(*self.changes).model_copy(update={"stages": self.base.stages[self.learned :]})
 
 
 def changed(base: str, arms: Mapping[str, tuple[str, ...]]) -> dict[str, Recipe]:
     """A recipe with each arm's changes."""
     return {arm: find_recipe(base, *changes) for arm, changes in arms.items()}
+
+
+def continued(base: Recipe, arms: Mapping[str, tuple[str, ...]]) -> dict[str, Continued]:
+    """The same after the stages `see` and `read`, which know of no connection and are trained once for all arms: they
+    see with the same eyes and speak the same language."""
+    return {arm: Continued(base, 2, PARTS, changes) for arm, changes in arms.items()}
 
 
 @study
@@ -37,12 +70,12 @@ def resampler() -> Study:
 @study
 def gates() -> Study:
     """A language model of four layers that rests, and blocks that look between them."""
-    base = "model.backbone.depth=4"
+    base = find_recipe("flamingo-mini", "model.backbone.depth=4")
     arms = {
-        "every-1": (base,),
-        "every-2": (base, "model.fusion.every=2"),
-        "every-4": (base, "model.fusion.every=4"),
-        "no-gates": (base, "model.fusion.gates=none"),
+        "every-1": (),
+        "every-2": ("model.fusion.every=2",),
+        "every-4": ("model.fusion.every=4",),
+        "no-gates": ("model.fusion.gates=none",),
     }
     claims = (
         Claim("gates that begin at zero help, 70.7 against 66.5", FLAMINGO, "every-1", "no-gates"),
@@ -50,7 +83,7 @@ def gates() -> Study:
         Claim("a block before every layer beats every fourth, 70.7 against 68.8", FLAMINGO, "every-1", "every-4"),
     )
     summary = "Gated cross-attention: with gates and without, before every, every second, every fourth layer"
-    return Study("gates", summary, changed("flamingo-mini", arms), claims, "accuracy")
+    return Study("gates", summary, continued(base, arms), claims, "accuracy")
 
 
 @study
@@ -71,7 +104,7 @@ def tile_places() -> Study:
     arms = {"code": (), "none": ("model.assembly=tiles",)}
     claims = (Claim("a code of a tile's place helps, 63.5 against 63.3 on GQA", INFIMM, "code", "none"),)
     summary = "A code for the place of tiles against none"
-    return Study("tile-places", summary, changed("infimm-hd-mini", arms), claims, "accuracy")
+    return Study("tile-places", summary, continued(find_recipe("infimm-hd-mini"), arms), claims, "accuracy")
 
 
 @study

@@ -67,6 +67,21 @@ def load_model(folder: Path) -> Model:
     return model.eval()
 
 
+def take_part(model: Model, name: str, folder: Path) -> None:
+    """Give a part the weights that it has in another model; a `CheckpointError` unless its config is the same there,
+    and for a part that knows tokens the tokenizer, too."""
+    folder = find_model(folder)
+    verify(folder)
+    config = ModelConfig.from_dict(json.loads((folder / CONFIG).read_text()), where=str(folder / CONFIG))
+    fix = "as in its config.json, or start with another model"
+    if getattr(config, name) != getattr(model.config, name):
+        raise CheckpointError(f"{folder}: has another {name} than the recipe's; set model.{name} {fix}")
+    theirs = config.tokenizer.part.read(config.tokenizer, folder)
+    if name in ("backbone", "head") and theirs.rust.to_str() != model.tokenizer.rust.to_str():
+        raise CheckpointError(f"{folder}: its {name} knows other tokens than the recipe's; set model.tokenizer {fix}")
+    load_part(model, name, folder)
+
+
 def load_part(model: Model, name: str, folder: Path) -> None:
     """Load one part's weights; every tensor must be there and none may be left over."""
     file = folder / f"{name}.safetensors"

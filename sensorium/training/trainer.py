@@ -65,15 +65,20 @@ def train(
 
 def made_of(recipe: Recipe) -> dict[str, Any]:
     """What a run's manifests say of what it is made from: its data, and the weights it starts with."""
-    start = {} if recipe.start is None else {"start": checkpoint.weights_digest(recipe.start)}
-    return made_from(recipe) | start
+    found = made_from(recipe)
+    if isinstance(recipe.start, dict):
+        return found | {"start": {name: checkpoint.weights_digest(run) for name, run in recipe.start.items()}}
+    return found if recipe.start is None else found | {"start": checkpoint.weights_digest(recipe.start)}
 
 
 def begin(recipe: Recipe) -> Model:
-    """The model before the first step: a new one, or the one that the recipe starts with; a `CheckpointError` if that
-    has another config."""
-    if recipe.start is None:
-        return compose(recipe.model)
+    """The model before the first step: a new one, with parts of others if the recipe starts with such, or the one that
+    it starts with; a `CheckpointError` for what has another config there."""
+    if recipe.start is None or isinstance(recipe.start, dict):
+        model = compose(recipe.model)
+        for name, run in (recipe.start or {}).items():
+            checkpoint.take_part(model, name, run)
+        return model
     model = checkpoint.load_model(recipe.start)
     for key in type(recipe.model).model_fields:
         if getattr(model.config, key) != getattr(recipe.model.resolved(), key):
