@@ -37,7 +37,7 @@ def accumulation(subject: Subject) -> str:
 
 def _accumulated(subject: Subject, number: int) -> float:
     """In float64, so that what differs is the division and not rounding; in float32 if a part insists on it. On one
-    core: two threads take 27 times as long for torch's depthwise convolutions in float64 (2.13, measured here)."""
+    core, for with two threads torch's depthwise convolutions are many times slower in float64 (27 times in 2.13)."""
     with one_core():
         try:
             return _divided(subject, number, torch.float64)

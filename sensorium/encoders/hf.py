@@ -59,7 +59,8 @@ class HFVision(Encoder, name="hf-vision"):
             return self.resolved().model_copy(update={"architecture": few, "path": "", "feature_layer": None})
 
         def narrow(self) -> Self:
-            return self.model_copy(update={"architecture": narrowed(self.resolved().architecture), "path": ""})
+            found = self.resolved()
+            return found.model_copy(update={"architecture": narrowed(found.architecture), "path": ""})
 
         def resolved(self) -> Self:
             """Architecture and normalisation, read from `path` where they are not given."""

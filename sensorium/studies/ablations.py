@@ -37,7 +37,8 @@ class Continued:
     @property
     def recipe(self) -> Recipe:
         """The arm's own stages, and what it changes."""
-        return self.base.override(*self.changes).model_copy(update={"stages": self.base.stages[self.learned :]})
+        changed = self.base.override(*self.changes)
+        return changed.model_copy(update={"stages": changed.stages[self.learned :]})
 
 
 def changed(base: str, arms: Mapping[str, tuple[str, ...]]) -> dict[str, Recipe]:
