@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -69,12 +68,11 @@ class ModelConfig(Config):
     def media_rule(self) -> MediaRule:
         return MediaRule(self.assembly, self.fusion, self.tile)
 
-    def smaller(self) -> Iterator[Self]:
-        """Models of the same structure for quick checks, the smallest first: with few layers and narrow, or with few
-        layers alone, for there are parts that fit at the given widths only (a connector without projection)."""
+    def smaller(self) -> tuple[Self, Self]:
+        """Two models of the same structure for quick checks: with few layers and narrow, and with few layers alone, for
+        there are parts that fit at the given widths only (a connector without projection)."""
         few = self._each("miniature")
-        yield few._each("narrow")
-        yield few
+        return few._each("narrow"), few
 
     def _each(self, method: str) -> Self:
         return self.model_copy(update={name: getattr(getattr(self, name), method)() for name in PARTS})

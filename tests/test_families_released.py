@@ -10,7 +10,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,10 +42,11 @@ pytest.importorskip("transformers", reason="pip install 'sensorium[hf]'")
 torch.set_num_threads(1)
 
 
-def small_and_published(small: Any, published: Any) -> pytest.MarkDecorator:
-    """Two sizes of a family's checkpoint."""
+def small_and_published(small: Sequence[Any], published: Sequence[Any]) -> pytest.MarkDecorator:
+    """Sizes of a family's checkpoints."""
+    large = [pytest.param(size, id=f"published-{n}", marks=pytest.mark.slow) for n, size in enumerate(published)]
     return pytest.mark.parametrize(
-        "size", [pytest.param(small, id="small"), pytest.param(published, id="published", marks=pytest.mark.slow)]
+        "size", [*(pytest.param(size, id=f"small-{n}") for n, size in enumerate(small)), *large]
     )
 
 
@@ -375,6 +376,8 @@ class XGen(NamedTuple):
     dim: int
     mlp: int
     heads: int
+    grids: tuple[tuple[int, int], ...] = ()
+    """Canvases other than the published."""
 
     def shapes(self) -> Shapes:
         start = "vlm.vision_encoder."
@@ -386,24 +389,19 @@ class XGen(NamedTuple):
         return xgen_shapes(self.kind, tower, self.tower, self.dim, self.inner, 2, self.latents) | language
 
 
-SMALL_XGEN = {
-    "xgenmm": XGen("xgenmm", 144, 40, 7, 16, 192, 5, 32, 48, 4),
-    "blip_3": XGen("blip_3", 160, 640, 7, 16, 192, 5, 32, 48, 4),
-}
-XGEN = {
-    "xgenmm": XGen("xgenmm", 1152, 4304, 14, 729, 1536, 128, 3072, 8192, 32),
-    "blip_3": XGen("blip_3", 1280, 5120, 14, 729, 1536, 128, 3072, 8192, 32),
-}
+GRIDS = ((28, 56), (56, 28), (56, 56), (84, 28), (28, 84))
+SMALL_XGEN = XGen("xgenmm", 144, 40, 7, 16, 192, 5, 32, 48, 4, GRIDS)
+SMALL_XGEN_R1 = XGen("blip_3", 160, 640, 7, 16, 192, 5, 32, 48, 4)
+XGEN = XGen("xgenmm", 1152, 4304, 14, 729, 1536, 128, 3072, 8192, 32)
+XGEN_R1 = XGen("blip_3", 1280, 5120, 14, 729, 1536, 128, 3072, 8192, 32)
 
 
 def xgen_settings(kind: str, **text: Any) -> dict[str, Any]:
     start = "xgenmm" if kind == "xgenmm" else "blip_3"
-    grids = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]
     return {
         "model_type": kind,
         "vision_encoder_config": {
             "model_type": f"{start}_vision_encoder", "anyres_patch_sampling": True, "image_aspect_ratio": "anyres",
-            **({"anyres_grids": grids} if text and kind == "xgenmm" else {}),
         },
         "vision_tokenizer_config": {"model_type": f"{start}_vision_tokenizer", "image_aspect_ratio": "anyres"},
         "text_config": {"model_type": "phi3", "initial_tokenizer_len": 32012, "sliding_window": 2047, **text},
@@ -416,8 +414,8 @@ def xgen_folder(size: XGen, path: Path, state: dict[str, Tensor] | None = None) 
              "num_attention_heads": size.heads, "num_key_value_heads": size.heads, "vocab_size": KNOWN + 7,
              "pad_token_id": 3, "bos_token_id": 1, "eos_token_id": 3, "initial_tokenizer_len": KNOWN}  # fmt: skip
     settings = xgen_settings(size.kind, **sizes)
-    if size.patch == 14:
-        settings["vision_encoder_config"].pop("anyres_grids", None)  # those of 384 pixels
+    if size.grids:
+        settings["vision_encoder_config"]["anyres_grids"] = size.grids
     (path / "config.json").write_text(json.dumps(settings))
     write_tokenizer(path, PHI_SPECIALS, bos_token="<s>", eos_token="<|endoftext|>", pad_token="<|endoftext|>",
                     add_bos_token=False)  # fmt: skip
@@ -491,17 +489,16 @@ def xgen(size: XGen, s: State) -> Callable[[Model, LaidOut], tuple[Think, list[i
     return reference
 
 
-@pytest.mark.parametrize("kind", ["xgenmm", "blip_3"])
-@small_and_published(SMALL_XGEN, XGEN)
-def test_xgen_mm_is_what_was_released(kind: str, size: dict[str, XGen], tmp_path: Path) -> None:
-    folder = xgen_folder(size[kind], tmp_path / "theirs")
+@small_and_published([SMALL_XGEN, SMALL_XGEN_R1], [XGEN, XGEN_R1])
+def test_xgen_mm_is_what_was_released(size: XGen, tmp_path: Path) -> None:
+    folder = xgen_folder(size, tmp_path / "theirs")
     state = load_file(folder / "model.safetensors")
     model, account = read_published(folder)
     assert not account.new
     assert set(account.loaded) | set(account.left) == set(state)
     assert set(account.left) == {k for k in state if ".vision_encoder.head." in k or k.endswith("_encoder.proj")}
     assert model.tokenizer.id_of("<|endofchunk|>") == KNOWN + 2
-    agrees(model, xgen(size[kind], state))
+    agrees(model, xgen(size, state))
     model.save(tmp_path / "ours")
     again = load_model(tmp_path / "ours").logits(PROMPTS[:2])
     for found, wanted in zip(again, model.logits(PROMPTS[:2]), strict=True):
@@ -543,10 +540,10 @@ def test_xgen_mm_r1_is_as_large_as_what_was_released(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_a_release_is_named(tmp_path: Path) -> None:
-    state = random_state(SMALL_XGEN["xgenmm"].shapes())
+    state = random_state(SMALL_XGEN.shapes())
 
     def refused(match: str, tensors: dict[str, Tensor], **changes: Any) -> None:
-        folder = xgen_folder(SMALL_XGEN["xgenmm"], tmp_path / "theirs", tensors)
+        folder = xgen_folder(SMALL_XGEN, tmp_path / "theirs", tensors)
         settings = json.loads((folder / "config.json").read_text())
         for key, value in changes.items():
             settings[key] = settings.get(key, {}) | value
@@ -669,7 +666,7 @@ def beside(path: Path, size: Flamingo = SMALL_FLAMINGO) -> tuple[Any, Any, tuple
 
 
 @pytest.mark.parametrize("start", ["", "module."])
-@small_and_published(SMALL_FLAMINGO, FLAMINGO)
+@small_and_published([SMALL_FLAMINGO], [FLAMINGO])
 @torch.no_grad()
 def test_openflamingo_is_what_was_released(start: str, size: Flamingo, tmp_path: Path) -> None:
     tower, language, changes, tokenizer = beside(tmp_path, size)
@@ -832,7 +829,7 @@ class InfiMM(NamedTuple):
     heads: int
 
 
-@small_and_published(InfiMM(24, 40, 8, 7, 16, 4, 32, 48, 4), InfiMM(1792, 15360, 112, 14, 256, 2, 5120, 13824, 40))
+@small_and_published([InfiMM(24, 40, 8, 7, 16, 4, 32, 48, 4)], [InfiMM(1792, 15360, 112, 14, 256, 2, 5120, 13824, 40)])
 @torch.no_grad()
 def test_infimm_hd_is_what_was_released(size: InfiMM, tmp_path: Path) -> None:
     sizes = {"hidden_size": size.dim, "intermediate_size": size.mlp, "num_hidden_layers": size.layers,
@@ -991,7 +988,7 @@ def mono_settings(**language: Any) -> dict[str, Any]:
 INTERN_SPECIALS = ("<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>")
 
 
-@small_and_published(SMALL_MONO, Mono(1024, 14, 1024, 2048, 8192, 16, 8))
+@small_and_published([SMALL_MONO], [Mono(1024, 14, 1024, 2048, 8192, 16, 8)])
 @torch.no_grad()
 def test_mono_internvl_is_what_was_released(size: Mono, tmp_path: Path) -> None:
     state = random_state(size.shapes())
