@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from sensorium.assets import find_file, has_file, need
 from sensorium.errors import ConfigError
-from sensorium.tokenizers.tokenizer import FILE, Tokenizer
+from sensorium.tokenizers.tokenizer import FILE, Tokenizer, parsed
 
 PADS = ("<|pad|>", "<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>", "</s>")
 
@@ -47,7 +47,7 @@ class HFTokenizer(Tokenizer, name="hf"):
 
     @classmethod
     def read(cls, config: Config, folder: Path) -> HFTokenizer:
-        return cls(RustTokenizer.from_file(str(folder / FILE)), config.pad_token)
+        return cls(parsed((folder / FILE).read_text(encoding="utf-8")), config.pad_token)
 
 
 @lru_cache(maxsize=2)
@@ -69,7 +69,7 @@ def _content(token: Any) -> str:
 def _from_gguf(file: Path) -> RustTokenizer:
     need("transformers", "hf", "reading the tokenizer of a GGUF file")
     need("gguf", "hf", "reading the tokenizer of a GGUF file")
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast  # AutoTokenizer reads the file twice more to find this class
 
-    loaded: Any = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
+    loaded: Any = PreTrainedTokenizerFast.from_pretrained(str(file.parent), gguf_file=file.name, local_files_only=True)
     return RustTokenizer.from_str(loaded.backend_tokenizer.to_str())

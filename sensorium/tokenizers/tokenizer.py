@@ -34,8 +34,7 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
         rust.no_padding()  # sentence encoders are published with both, to a length of their own
         rust.no_truncation()
         self.rust, self.pad_token = rust, pad_token
-        self.plain = RustTokenizer.from_str(rust.to_str())
-        self.plain.encode_special_tokens = True
+        self.plain = _plain(rust.to_str())
         self.pad_id = self.id_of(pad_token)
         self._known = lru_cache(KEPT)(self._ids)
         self.markers = lru_cache(KEPT)(self._markers)
@@ -95,3 +94,17 @@ class Tokenizer(Part, family="tokenizer", package="sensorium.tokenizers"):
 
 def _again(kind: type[Tokenizer], rust: str, pad_token: str) -> Tokenizer:
     return kind(RustTokenizer.from_str(rust), pad_token)
+
+
+@lru_cache(maxsize=2)
+def parsed(text: str) -> RustTokenizer:
+    """What a tokenizer.json says: one object for all that say the same, which nobody changes."""
+    return RustTokenizer.from_str(text)
+
+
+@lru_cache(maxsize=2)
+def _plain(text: str) -> RustTokenizer:
+    """The same, and marks are taken for text."""
+    plain = RustTokenizer.from_str(text)
+    plain.encode_special_tokens = True
+    return plain
