@@ -20,7 +20,10 @@ EXACT = {"precision": "float32", "lanes": 1}
 
 
 def in_float32(recipe: Recipe, steps: int | None = None) -> Recipe:
-    """The recipe with the same arithmetic on every device, and stages of at most `steps` steps."""
+    """The recipe with the same arithmetic on every device, and stages of at most `steps` steps. What is resized is not
+    rounded to levels, which at halves each device does its own way."""
+    if recipe.model.encoder.type_name == "s2":
+        recipe = recipe.override("model.encoder.antialias=false")
     stages = [
         stage.model_copy(update=EXACT | ({} if steps is None else {"steps": min(stage.steps, steps)}))
         for stage in recipe.stages
