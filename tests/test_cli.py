@@ -358,6 +358,15 @@ def test_check_passes_on_the_demo_and_speaks_json() -> None:
     assert "packing" in sensorium("check", "demo", *TINY, "--only", "packing").stdout
 
 
+def test_checks_run_in_two_processes() -> None:
+    only = [argument for name in ("labels", "resume", "overfit") for argument in ("--only", name)]
+    command = [sys.executable, "-m", "sensorium.cli", "check", "demo", *TINY, *only, "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    verdicts = json.loads(result.stdout)
+    assert [verdict["name"] for verdict in verdicts] == ["compose", "labels", "resume", "overfit"]
+    assert [verdict for verdict in verdicts if not verdict["passed"]] == []
+
+
 def test_a_failed_check_is_exit_code_1() -> None:
     result = sensorium("check", "demo", *TINY, "model.context=20")  # a picture fits, no question does
     assert result.exit_code == 1

@@ -1,12 +1,13 @@
 """Every check of `sensorium check` passes on small recipes of different kinds."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from toy import toy_recipe
 
-from sensorium.checks import check_names, check_title, run_checks
+from sensorium.checks import check, check_names, check_title, run_checks
 from sensorium.checks.subject import LARGE, Subject
 from sensorium.errors import ConfigError
 from sensorium.model import ModelConfig
@@ -51,6 +52,19 @@ def test_only_the_named_checks_run() -> None:
     assert [verdict.name for verdict in run_checks(toy_recipe(), only=["labels"])] == ["compose", "labels"]
     with pytest.raises(ConfigError, match="did you mean 'packing'"):
         list(run_checks(toy_recipe(), only=["packin"]))
+
+
+def test_the_longest_checks_may_run_beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(check._CHECKS, "frozen", lambda subject: f"in process {os.getpid()}")
+    monkeypatch.setitem(check._CHECKS, "overfit", lambda subject: os._exit(9))
+    monkeypatch.setitem(check._CHECKS, "labels", lambda subject: f"in process {os.getpid()}")
+    names = ["frozen", "labels", "overfit"]
+    compose, frozen, labels, overfit = run_checks(toy_recipe(), only=names, beside=True)
+    assert [compose.name, frozen.name, labels.name, overfit.name] == ["compose", *names]
+    assert labels.detail == f"in process {os.getpid()}" != frozen.detail
+    assert frozen.passed
+    assert not overfit.passed
+    assert "its process ended with 9" in overfit.detail
 
 
 def test_a_recipe_that_cannot_be_read_has_one_verdict() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,12 @@ from sensorium.checks.subject import Subject
 from sensorium.config import nearest
 from sensorium.errors import ConfigError, SensoriumError
 from sensorium.recipe import Recipe, find_recipe
+from sensorium.training.lanes import one_core
 
 FULL_SIZE, COMPOSE = "full-size", "compose"
 MODULES = ("tokens", "order", "model", "training")
+LONG = ("resume", "frozen", "overfit")
+"""Checks that take about as long as all others."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +79,14 @@ def check_title(name: str) -> str:
     return (_CHECKS[name].__doc__ or name).splitlines()[0]
 
 
-def run_checks(recipe: Recipe, only: Sequence[str] = (), samples: int = 32) -> Iterator[Verdict]:
+def run_checks(recipe: Recipe, only: Sequence[str] = (), samples: int = 32, beside: bool = False) -> Iterator[Verdict]:
     """Yield a verdict for each invariant as soon as it is known, on this recipe's own model and data.
 
     `only` names the checks to run; `samples` is how many samples of each stage are looked at. The first verdicts are
     `full-size`, which needs no files, and `compose`: if the recipe cannot be composed it is the last. A recipe that
     names a miniature is composed as that. What is trained is a shrunk twin: few steps, short rows, and if the model
-    is large few and narrow layers.
+    is large few and narrow layers. With `beside` the longest checks run in a process of their own beside the others,
+    which is forked: ask for it only where this process has no threads yet.
     """
     for name in only:
         if name not in (FULL_SIZE, *check_names()):
@@ -96,14 +104,62 @@ def run_checks(recipe: Recipe, only: Sequence[str] = (), samples: int = 32) -> I
         yield first
         if not first.passed:
             return
-        for name in chosen:
-            yield _run(name, _CHECKS[name], subject, recipe.seed)
+        apart = [name for name in chosen if name in LONG] if beside and len(chosen) > 1 else []
+        with _apart(apart, subject) as verdicts:
+            for name in chosen:
+                yield next(verdicts) if name in apart else _run(name, _CHECKS[name], subject, recipe.seed)
+
+
+@contextmanager
+def _apart(names: Sequence[str], subject: Subject) -> Iterator[Iterator[Verdict]]:
+    """The verdicts of these checks, in their order, from another process, which has begun with them."""
+    if not names:
+        yield iter(())
+        return
+    context = multiprocessing.get_context("fork")
+    there, here = context.Pipe(duplex=False)
+    process = context.Process(target=_tell, args=(names, subject, here), daemon=True)
+    process.start()
+    here.close()
+
+    def told() -> Iterator[Verdict]:
+        for name in names:
+            try:
+                yield there.recv()
+            except EOFError:
+                process.join()
+                yield Verdict(name, False, 0.0, f"its process ended with {process.exitcode}; is there memory enough?")
+
+    try:
+        yield told()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _tell(names: Sequence[str], subject: Subject, pipe: Connection) -> None:
+    subject.move(subject.folder / "beside")
+    for name in names:
+        pipe.send(_run(name, _CHECKS[name], subject, subject.recipe.seed))
+
+
+@contextmanager
+def _quick() -> Iterator[None]:
+    """One thread, which small models want, and torch's depthwise convolutions in float64 all the more (two take 27
+    times as long in 2.13); and few looks for cycles among the many objects of models that live and die here."""
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        with one_core():
+            yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _run(name: str, function: Callable[[Any], str], subject: Subject | Recipe, seed: int) -> Verdict:
     started = time.perf_counter()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]), _quick():
+        torch.default_generator.manual_seed(seed)
         try:
             passed, detail = True, function(subject)
         except (CheckFailed, SensoriumError) as error:

@@ -43,8 +43,9 @@ def leak(subject: Subject) -> str:
                 _mask_only(model)
             set_trainable(model, stage)  # as in training: statistics over the batch would be a leak
             forms.append(_given(model, batch))
+            before = _given(model, batch, dtype)
             for number in range(len(documents)):
-                _isolated(model, documents, batch, number, dtype, f"stage '{stage.name}'")
+                _isolated(model, documents, batch, number, before, dtype, f"stage '{stage.name}'")
         for one, other in zip(*forms, strict=True):
             apart = float((one.values - other.values).abs().max() / one.values.abs().max())
             what = f"stage '{stage.name}': attention by its mask alone, as on a GPU, differs by {apart:.1e}"
@@ -60,11 +61,16 @@ def _mask_only(model: Model) -> None:
 
 
 def _isolated(
-    model: Model, documents: Sequence[LaidOut], batch: Batch, number: int, dtype: torch.dtype, where: str
+    model: Model,
+    documents: Sequence[LaidOut],
+    batch: Batch,
+    number: int,
+    before: list[Given],
+    dtype: torch.dtype,
+    where: str,
 ) -> None:
     """Change the text, then the pictures of one of the packed samples; its own logits (or embeddings) move and no
     others do."""
-    before = _given(model, batch, dtype)
     start, own = sum(map(len, documents[:number])), torch.zeros_like(batch.media)
     own[0, start : start + len(documents[number])] = True
     text, picture = _changed(batch, own, media_of(documents, number), model.tokenizer.vocab_size)

@@ -28,8 +28,8 @@ from sensorium.training.trainer import RECIPE
 
 LARGE = 20_000_000
 """Models with more parameters are checked as their miniatures."""
-STEPS = 3
-"""What twins are trained in each stage: the last two may be interrupted, and the first saved."""
+STEPS, LAST = 2, 3
+"""What twins are trained in each stage, and in the last, whose first step is saved and whose second interrupted."""
 TOLERATED = 0.1
 """The share of samples that may be refused before something is wrong with the recipe and not with the samples."""
 SHORT = 512
@@ -42,6 +42,12 @@ class Subject:
     def __init__(self, recipe: Recipe, folder: Path, samples: int) -> None:
         self.recipe, self.folder, self.count = recipe, folder, samples
         self.bad: list[str] = []
+
+    def move(self, folder: Path) -> None:
+        """Keep what is written from now on in another folder."""
+        folder.mkdir()
+        self.folder = folder
+        vars(self).pop("small", None)
 
     def describe(self) -> str:
         """Make what the checks share, and say what it is: the check before all others."""
@@ -132,11 +138,22 @@ class Subject:
         lengths = sorted(len(laid) for laid in self.laid)
         pictures = [len(laid) for laid in self.laid if laid.spans]
         context = max(self.base.config.least_picture + 8, min(lengths[-1], max(SHORT, min(pictures, default=0))))
-        stages = tuple(_shortened(stage, context) for stage in self.recipe.stages)
+        *earlier, last = (self._shortened(stage, context) for stage in self.recipe.stages)
+        stages = (*earlier, last.model_copy(update={"steps": LAST}))
         model = self.base.config.model_copy(update={"context": context})
         save_every = sum(stage.steps for stage in stages) - 2  # once, and one step is repeated by a resume
         changes = {"model": model, "stages": stages, "save_every": save_every, "max_bad_samples": 10_000}
         return self.recipe.model_copy(update=changes)
+
+    def _shortened(self, stage: Stage, context: int) -> Stage:
+        features = self.folder / "features" if stage.cache_features else False  # all twins have the same encoder
+        length = min(stage.length, 2 * context)
+        rows = 2 * len(stage.data) if stage.balance == "rows" else 2
+        policy = stage.policy and stage.policy.model_copy(update={"every": 1, "rows": 1})
+        changes = {"steps": STEPS, "warmup": min(stage.warmup, 1), "length": length, "rows": rows, "micro_rows": 1}
+        changes |= {"buffer": min(stage.buffer, 8), "cache_features": features, "policy": policy}
+        changes |= {"edits": tuple(edit.miniature() for edit in stage.edits)}
+        return stage.model_copy(update=changes)
 
     def twin(self, awake: bool = False) -> Model:
         """A copy of the base with the twins' context, as it is or `awake`."""
@@ -208,16 +225,6 @@ class Subject:
         write_file(out / RECIPE, self.small.to_yaml())
         run.save(0)
         return out
-
-
-def _shortened(stage: Stage, context: int) -> Stage:
-    length = min(stage.length, 2 * context)
-    rows = 2 * len(stage.data) if stage.balance == "rows" else 2
-    policy = stage.policy and stage.policy.model_copy(update={"every": 2, "rows": 1})
-    changes = {"steps": STEPS, "warmup": min(stage.warmup, 1), "length": length, "rows": rows, "micro_rows": 1}
-    changes |= {"buffer": min(stage.buffer, 8), "cache_features": bool(stage.cache_features), "policy": policy}
-    changes |= {"edits": tuple(edit.miniature() for edit in stage.edits)}
-    return stage.model_copy(update=changes)
 
 
 def media_of(documents: Sequence[LaidOut], number: int) -> slice:

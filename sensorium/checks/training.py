@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import zip_longest
+from shutil import copytree
 
 import torch
 from torch import Tensor
@@ -18,7 +19,6 @@ from sensorium.laid_out import LaidOut, truncate
 from sensorium.model import PARTS, Model
 from sensorium.sample import Sample, Text
 from sensorium.training.checkpoint import load_model
-from sensorium.training.lanes import one_core
 from sensorium.training.progress import LOG
 from sensorium.training.stage_run import StageRun
 from sensorium.training.trainer import train
@@ -36,13 +36,11 @@ def accumulation(subject: Subject) -> str:
 
 
 def _accumulated(subject: Subject, number: int) -> float:
-    """In float64, so that what differs is the division and not rounding; in float32 if a part insists on it. On one
-    core, for with two threads torch's depthwise convolutions are many times slower in float64 (27 times in 2.13)."""
-    with one_core():
-        try:
-            return _divided(subject, number, torch.float64)
-        except RuntimeError:
-            return _divided(subject, number, torch.float32)
+    """In float64, so that what differs is the division and not rounding; in float32 if a part insists on it."""
+    try:
+        return _divided(subject, number, torch.float64)
+    except RuntimeError:
+        return _divided(subject, number, torch.float32)
 
 
 def _divided(subject: Subject, number: int, dtype: torch.dtype) -> float:
@@ -51,7 +49,8 @@ def _divided(subject: Subject, number: int, dtype: torch.dtype) -> float:
     worst, losses, where = 0.0, [], f"stage '{runs[0].stage.name}'"
     for run in runs:
         run.model.to(dtype).eval()  # dropout would differ
-        loss, _ = run.accumulate(run.loader.next_step())
+        with run.keeping():
+            loss, _ = run.accumulate(run.loader.next_step())
         losses.append(loss)
     for run in runs[1:]:
         for name, whole, split in _pairs(runs[0].model, run.model):
@@ -72,7 +71,8 @@ def _pairs(one: Model, other: Model) -> list[tuple[str, Tensor, Tensor]]:
 def resume(subject: Subject) -> str:
     """An interrupted run equals an uninterrupted one, bit for bit on a CPU."""
     recipe, steps = subject.small, sum(stage.steps for stage in subject.small.stages)
-    whole, broken = subject.begin("whole"), subject.begin("broken")
+    whole = subject.begin("whole")
+    broken = copytree(whole, subject.folder / "broken")
     uninterrupted = train(recipe, whole, resume=True, quiet=True, device="cpu")
     train(recipe, broken, resume=True, quiet=True, stop_after=steps - 1, device="cpu")
     resumed = train(recipe, broken, resume=True, quiet=True, device="cpu")
@@ -98,13 +98,15 @@ def frozen(subject: Subject) -> str:
     for count, (trainable, number) in enumerate((seen or {("connector",): 0}).items()):
         run = subject.run(number, subject.folder / f"frozen-{count}", trainable=trainable)
         before = {name: weight.clone() for name, weight in run.model.state_dict().items()}
-        run.one_step()
+        with run.keeping():
+            run.one_step()
         run.save(1)
         _still(run, before, trainable, "after a step")
         folder = run.out / "checkpoints" / "step-1"
         again = StageRun(run.recipe, number, load_model(folder), run.out)
         again.restore(json.loads((folder / "state.json").read_text()), folder)
-        again.one_step()
+        with again.keeping():
+            again.one_step()
         _still(again, before, trainable, "after a resume and a step")
     return "; ".join(f"only {', '.join(t)} moved" for t in seen) or "tried with the connector alone: only it moved"
 
@@ -135,18 +137,21 @@ def overfit(subject: Subject) -> str:
     if not writing:
         return "not applicable: no stage learns to write"
     trained = {name for stage in stages for name in stage.trainable}
-    run = subject.run(writing[0], trainable=tuple(name for name in PARTS if name in trained or name != "encoder"))
+    trainable = tuple(name for name in PARTS if name in trained or name != "encoder")
+    features = stages[writing[0]].cache_features if "encoder" not in trainable else False
+    run = subject.run(writing[0], trainable=trainable, cache_features=features)
     model, laid = run.model, run.model.layout(sample)
     batch = collate([[laid]], model.layout)
     learning = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.Adam(learning, lr=2e-3, betas=(0.9, 0.95), fused=True)
     loss, step = float("inf"), 0
-    while loss > 0.03 and step < PATIENCE:
-        loss, _ = run.accumulate([batch])
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
-        step += 1
+    with run.keeping():
+        while loss > 0.03 and step < PATIENCE:
+            loss, _ = run.accumulate([batch])
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            optimiser.zero_grad()
+            step += 1
     require(loss < 0.1, f"{sample.name}: after {step} steps on this one sample the loss is still {loss:.2f}")
     found = [_generated(model.eval(), laid, place) for place in _replies(sample)]
     for wanted, reply in found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -73,7 +74,8 @@ def print_checks(name: str, overrides: Sequence[str], only: Sequence[str], as_js
 
     verdicts = []
     console = Console()
-    for verdict in run_checks(find_recipe(name, *overrides), only=only):
+    beside = sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1
+    for verdict in run_checks(find_recipe(name, *overrides), only=only, beside=beside):
         verdicts.append(verdict)
         if not as_json:
             mark = ("✓ ", "bold green") if verdict.passed else ("✗ ", "bold red")
