@@ -69,9 +69,9 @@ class Case:
 
     def __init__(self, family: str, name: str) -> None:
         self.family, self.config = family, example(family, name)
-        if (family, name) in (("prior", "diffusion"), ("painter", "diffusion")):
+        if "drop" in type(self.config).model_fields:  # diffusion
             self.config = self.config.override("drop=0.5", "sampling_steps=2")
-        if (family, name) == ("painter", "diffusion"):
+        if "latents" in type(self.config).model_fields and family == "painter":
             self.config = self.config.override("latents={type: pixels, side: 8}")  # those that learn are tested alone
         if family == "assembly":
             self.grid, self.cuts, self.tile = next(joined(self.config))

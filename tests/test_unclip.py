@@ -50,6 +50,7 @@ PARTS = (
     f"model.painter={SMALL}",
     f"model.painter.latents={LATENTS}",
 )
+UNET = "model.painter={type: unet, latents: {type: pixels, side: 16}, width: 8, multiples: [1, 2], head_dim: 8}"
 CAPTIONS = (1, 6, 11, 16)
 """Of the toy's samples, in four colours."""
 
@@ -167,7 +168,7 @@ def test_slerp_by_hand() -> None:
     torch.testing.assert_close(slerp(one, one, 0.5), one)
 
 
-@pytest.mark.parametrize("latents", [LATENTS, "{type: pixels, side: 16}"])
+@pytest.mark.parametrize("latents", [LATENTS, "{type: pixels, side: 16}", "{type: pixels, side: 16, scale: 3}"])
 def test_latents_are_as_large_as_announced(latents: str) -> None:
     coder = unclip(f"model.painter.latents={latents}").painter.latents
     tiles = torch.randint(0, 256, (3, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -205,11 +206,16 @@ def test_prior_does_not_read_padding_nor_a_text_that_is_withheld() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "part", "goal"),
-    [("reconstruction", "painter", 0.1), ("embedding-prior", "prior", 0.25), ("denoising", "painter", 0.35)],
+    ("name", "part", "goal", "changes"),
+    [
+        ("reconstruction", "painter", 0.1, ()),
+        ("embedding-prior", "prior", 0.25, ()),
+        ("denoising", "painter", 0.35, ()),
+        ("denoising", "painter", 0.5, (UNET.replace("width: 8", "width: 32"),)),
+    ],
 )
-def test_one_batch_is_learned_by_heart(name: str, part: str, goal: float) -> None:
-    model = unclip()
+def test_one_batch_is_learned_by_heart(name: str, part: str, goal: float, changes: tuple[str, ...]) -> None:
+    model = unclip(*changes)
     loss, batch = objective(name), batch_of(model)
     optimiser = torch.optim.Adam(getattr(model, part).parameters(), lr=3e-3)
     found = []
@@ -223,6 +229,43 @@ def test_one_batch_is_learned_by_heart(name: str, part: str, goal: float) -> Non
     start, end = sum(found[:5]) / 5, sum(found[-20:]) / 20
     assert end < goal * max(1.0, start), f"from {start:.3f} to {end:.3f}"
     assert all(weight.grad is None for name, weight in model.named_parameters() if not name.startswith(part))
+
+
+def test_a_unet_is_what_the_paper_says() -> None:
+    """Levels, skips and attention, told by their shapes; and every way by which an embedding steers is open."""
+    model = unclip(UNET.replace("multiples: [1, 2]", "multiples: [1, 2, 3], depth: 2, attention: [8, 4]"))
+    unet: Any = model.painter
+    down, up = ([(b.first.in_channels, b.first.out_channels) for b in blocks] for blocks in (unet.down, unet.up))
+    assert down == [(8, 8), (8, 8), (8, 8), (8, 16), (16, 16), (16, 16), (16, 24), (24, 24)]
+    assert up == [
+        *((24 + 24, 24), (24 + 24, 24), (24 + 16, 24), (24, 24)),
+        *((24 + 16, 16), (16 + 16, 16), (16 + 8, 16), (16, 16)),
+        *((16 + 8, 8), (8 + 8, 8), (8 + 8, 8)),
+    ]
+    attends = [block.attention is not None for block in (*unet.down, *unet.middle, *unet.up)]
+    assert (
+        attends
+        == [*[False] * 3, True, True, False, True, True, True, False] + [True] * 3 + [False] + [True] * 3 + [False] * 4
+    )
+    noisy, times = torch.randn(2, 3, 16, 16), torch.tensor([10, 900])
+    vectors, kept = torch.randn(2, 16), torch.ones(2, dtype=torch.bool)
+    with torch.no_grad():
+        assert not unet(noisy, times, vectors, kept).any(), "it begins with nothing"
+        for weight in unet.parameters():
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 0.1)
+        found = unet(noisy, times, vectors, kept)
+        assert torch.equal(unet(noisy, times, vectors + 1, ~kept), unet(noisy, times, vectors, ~kept)), "withheld"
+        for path in (unet.steer, unet.context):
+            before, path.weight = path.weight, torch.nn.Parameter(torch.zeros_like(path.weight))
+            assert not torch.allclose(unet(noisy, times, vectors, kept), found)
+            path.weight = before
+
+
+def test_a_unet_refuses_maps_that_cannot_be_halved() -> None:
+    with pytest.raises(ConfigError, match="cannot be halved 5 times"):
+        unclip(UNET.replace("multiples: [1, 2]", "multiples: [1, 1, 1, 1, 1, 1]"))
+    with pytest.raises(ConfigError, match="do not split into heads of head_dim 5"):
+        unclip(UNET.replace("head_dim: 8", "head_dim: 5"))
 
 
 def test_what_is_drawn_depends_on_the_prompt_and_the_seed() -> None:
@@ -287,6 +330,7 @@ def test_the_suite_counts_what_the_judge_sees(monkeypatch: pytest.MonkeyPatch) -
     real = real.permute(0, 3, 1, 2)
     monkeypatch.setattr(draws, "paint", lambda model, vectors, *rest, **more: real[: len(vectors)])
     metrics = suite.run(model).metrics
+    assert metrics["real/both"].value == 1 > metrics["at-best/shape"].value, "latents that have learned nothing"
     assert {name: metrics[f"text/{name}"].value for name in ("colour", "shape", "both")} == {
         "colour": 1, "shape": 1, "both": 1}  # fmt: skip
     assert metrics["variation/both"].n == 4

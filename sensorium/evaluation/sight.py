@@ -28,7 +28,8 @@ def look(tile: np.ndarray, colours: Sequence[str], shapes: Sequence[str]) -> Loo
     """What is in a tile uint8 `[3, height, width]` of one object on a plain background, as far as `colours` and
     `shapes` go; None if nothing stands out.
 
-    The background is the median colour; what is far from it is the object. Its colour is the nearest to the mean of its
+    The background is the median colour; what is far from it is the object, whose edge is where half of its contrast is,
+    so that soft edges make it no larger. Its colour is the nearest to the mean of its
     more distinct half, over the tints that FactorWorld gives; its shape the one whose silhouette, scaled to the
     object's box, overlaps it best (intersection over union).
     """
@@ -37,6 +38,7 @@ def look(tile: np.ndarray, colours: Sequence[str], shapes: Sequence[str]) -> Loo
     solid = away > APART
     if solid.sum() < LEAST * solid.size / 64**2:
         return None
+    solid = away > max(APART, np.quantile(away[solid], 0.9) / 2)
     mean = pixels[solid & (away >= np.median(away[solid]))].mean(0)
     distance = {name: min(float(np.linalg.norm(mean - np.array(RGB[name]) * t)) for t in TINTS) for name in colours}
     rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))

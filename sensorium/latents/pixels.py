@@ -15,6 +15,11 @@ class Pixels(Latents, name="pixels"):
 
     class Config(Latents.Config):
         side: int = Field(default=32, ge=1, description="rows and columns that tiles are scaled to")
+        scale: float = Field(
+            default=1.0,
+            gt=0,
+            description="what white is: more for pictures of little contrast, whose variance is small",
+        )
 
         def shape(self, size: tuple[int, int]) -> tuple[int, int, int]:
             return 3, self.side, self.side
@@ -23,11 +28,12 @@ class Pixels(Latents, name="pixels"):
 
     def encode(self, tiles: Tensor) -> Tensor:
         side = self.config.side
-        return F.interpolate(as_pixels(tiles, torch.empty(0)), size=(side, side), mode="bilinear", antialias=True)
+        small = F.interpolate(as_pixels(tiles, torch.empty(0)), size=(side, side), mode="bilinear", antialias=True)
+        return self.config.scale * small
 
     def decode(self, latents: Tensor) -> Tensor:
         width, height = self.size
-        return F.interpolate(latents, size=(height, width), mode="bilinear", antialias=True)
+        return F.interpolate(latents / self.config.scale, size=(height, width), mode="bilinear", antialias=True)
 
     def settle(self, latents: Tensor) -> Tensor:
-        return latents.clamp(-1, 1)
+        return latents.clamp(-self.config.scale, self.config.scale)

@@ -41,8 +41,8 @@ def unclip() -> Recipe:
         "head": "embedding",
         "prior": {"type": "diffusion", "width": 2048, "depth": 24, "num_heads": 32},
         "painter": {
-            "type": "diffusion", "latents": {"type": "pixels", "side": 64}, "patch_size": 2, "width": 2304,
-            "depth": 24, "num_heads": 36, "sampling_steps": 250,
+            "type": "unet", "latents": {"type": "pixels", "side": 64}, "width": 512, "multiples": [1, 2, 3, 4],
+            "depth": 3, "attention": [32, 16, 8], "head_dim": 64, "sampling_steps": 250,
         },
         "tokenizer": {"type": "bpe", "vocab_size": 49408, "corpus": [pairs("pairs")], "samples": 200_000},
         "context": 77,
@@ -75,13 +75,19 @@ def world(**changes: Any) -> dict[str, Any]:
 
 @recipe
 def unclip_mini() -> Recipe:
-    """unCLIP's stages on FactorWorld's single objects, after one in which an autoencoder learns latents for the
-    decoder, where the paper's works on pixels."""
+    """unCLIP's stages on FactorWorld's single objects. Towers like CLIP's ViT, as `clip-mini` has them, learn their
+    colours and sizes and hardly shapes in this time; convolutions and attention pooling, like CLIP's ResNets, learn
+    all three."""
     common = {"data": [{"source": world()}], "lr": 1e-3, "betas": [0.9, 0.98], "length": 512, "weight_decay": 0.01}
     model = clip_mini().model.to_dict()
+    model["encoder"] = {"type": "vit", "width": 96, "depth": 0, "stem_blocks": 1}
+    model["connector"] = {"type": "attention-pool", "head_dim": 24}
     model["tokenizer"] = {"type": "bpe", "corpus": [world()]}
     model["prior"] = {"type": "diffusion", "width": 128, "depth": 3, "longest": 16, "sampling_steps": 16}
-    model["painter"] = {"type": "diffusion", "patch_size": 2, "width": 160, "depth": 4, "num_heads": 5}
+    model["painter"] = {
+        "type": "unet", "latents": {"type": "pixels", "scale": 3}, "width": 16, "multiples": [1, 2, 4],
+        "head_dim": 16,
+    }  # fmt: skip
     return Recipe.from_dict(
         {
             "name": "unclip-mini",
@@ -89,13 +95,11 @@ def unclip_mini() -> Recipe:
             "model": model,
             "stages": [
                 {**common, "name": "contrast", "objective": {"type": "contrastive", "same_texts": True},
-                 "trainable": TOWERS, "steps": 200, "rows": 2},
-                {**common, "name": "latents", "objective": "reconstruction", "trainable": ["painter"], "steps": 300,
-                 "rows": 1},
+                 "trainable": TOWERS, "steps": 300, "rows": 2, "muon_lr": 3e-3},
                 {**common, "name": "prior", "objective": "embedding-prior", "trainable": ["prior"], "steps": 300,
                  "rows": 2},
                 {**common, "name": "decode", "objective": "denoising", "trainable": ["painter"], "steps": 800,
-                 "rows": 2},
+                 "rows": 2, "micro_rows": 1, "lanes": 2, "lr": 2e-3},
             ],
             "evaluation": [{"type": "draws", "world": world()}],
         }

@@ -27,10 +27,11 @@ class Draws(Suite, name="draws"):
     shape it sees (`sensorium/evaluation/sight.py`).
 
     Metrics, for each split (the first has no prefix): `text/colour`, `text/shape`, `text/both`; of the real pictures of
-    the same texts by the same judge `real/...`; with the text's own embedding in place of what the prior makes of it
-    `without-prior/...`; of drawings like a picture `variation/...`, and `variation/likeness`, the mean cosine of their
-    embeddings with the picture's, beside `other/likeness`, that of real pictures with each other. `chance/...` is
-    guessing among the colours and shapes that there are.
+    the same texts by the same judge `real/...`, and of what the painter's latents keep of them `at-best/...`; with the
+    text's own embedding in place of what the prior makes of it `without-prior/...`; of drawings like a picture
+    `variation/...`, and `variation/likeness`, the mean cosine of their embeddings with the picture's, beside
+    `other/likeness`, that of real pictures with each other. `chance/...` is guessing among the colours and shapes that
+    there are.
     """
 
     class Config(Suite.Config):
@@ -79,6 +80,9 @@ class Draws(Suite, name="draws"):
         metrics, cases = self._judged("text", drawn, right, [pair.text for pair in asked])
         real = torch.stack([_tile(pair.picture) for pair in asked])
         metrics |= self._judged("real", real, right)[0]
+        with torch.inference_mode():
+            kept = model.painter.at_best(real.to(model.device)).cpu()
+        metrics |= self._judged("at-best", kept, right)[0]
         if model.config.prior.type_name != "none":
             plain = self._drawn(model, model.embed(texts), f"without prior, {split}", progress)
             metrics |= self._judged("without-prior", plain, right)[0]
