@@ -15,7 +15,7 @@ from sensorium.painters.denoiser import Denoiser
 
 
 class UNetPainter(Denoiser, name="unet"):
-    """Residuals of residual blocks, each at half the resolution of the one before and with more channels, then back up,
+    """Levels of residual blocks, each at half the resolution of the one before and with more channels, then back up,
     where each block sees what its mirror made on the way down. What is learned at one place is known at all others."""
 
     class Config(Denoiser.Config):
@@ -29,7 +29,8 @@ class UNetPainter(Denoiser, name="unet"):
 
         @model_validator(mode="after")
         def _heads_divide(self) -> UNetPainter.Config:
-            for multiple in self.multiples if self.attention else ():
+            attending = self.multiples if self.attention else self.multiples[-1:]  # the middle always does
+            for multiple in attending:
                 if self.width * multiple % self.head_dim:
                     raise ValueError(
                         f"{self.width * multiple} channels (width {self.width} x {multiple}) do not split into heads "
