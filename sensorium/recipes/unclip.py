@@ -99,7 +99,7 @@ def unclip_mini() -> Recipe:
                 {**common, "name": "prior", "objective": "embedding-prior", "trainable": ["prior"], "steps": 300,
                  "rows": 2},
                 {**common, "name": "decode", "objective": "denoising", "trainable": ["painter"], "steps": 800,
-                 "rows": 2, "micro_rows": 1, "lanes": 2, "lr": 2e-3},
+                 "rows": 2, "length": 256, "micro_rows": 1, "lanes": 2, "lr": 2e-3},
             ],
             "evaluation": [{"type": "draws", "world": world()}],
         }
