@@ -20,6 +20,7 @@ from sensorium.data.files import HEADER, Stored
 from sensorium.data.folder import Folder
 from sensorium.data.images import open_picture, picture_size
 from sensorium.data.shards import Shard, Shards
+from sensorium.data.sources import jsonl
 from sensorium.errors import DataError
 
 
@@ -135,6 +136,37 @@ def test_splits_are_kept_too(tmp_path: Path, cache: Path) -> None:
     assert not surveyed
     assert [again[i] for i in range(len(again))] == [first[i] for i in range(len(first))]
     assert len(again) + len(rest) == 50
+
+
+def test_a_split_by_pictures_is_kept_until_one_of_them_changes(tmp_path: Path, cache: Path) -> None:
+    colours = {f"{i}": (i, 0, 0) for i in range(12)}
+    lines(tmp_path, *({"id": name, "image": f"{name}.png"} for name in colours))
+    for name, colour in colours.items():
+        (tmp_path / f"{name}.png").write_bytes(png(colour))
+        old(tmp_path / f"{name}.png")
+    old(tmp_path / "a.jsonl")
+    read: list[Path] = []
+
+    def groups() -> int:
+        config = {"file": "a.jsonl", "turns": [["?", "{id}"]], "held_out": 0.5}
+        read.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jsonl, "read_bytes", lambda picture: read.append(picture) or picture.read_bytes())
+            opened = source("jsonl", tmp_path, **config, together=["id"], same_pictures=True, split="test")
+        return len(set(opened.survey()["shares"].tolist()))
+
+    assert (groups(), len(read)) == (12, 12)
+    assert (groups(), len(read)) == (12, 0), "nothing has changed, and no picture is read"
+    (tmp_path / "3.png").write_bytes(png(colours["4"]))
+    old(tmp_path / "3.png", 1e9 + 1)
+    assert (groups(), len(read)) == (11, 12), "two pictures have become equal"
+    (tmp_path / "5.png").rename(tmp_path / "gone.png")
+    assert groups() == groups() == 11, "a picture that is not there is equal to none"
+    (tmp_path / "gone.png").rename(tmp_path / "5.png")
+    assert (groups(), len(read)) == (11, 0)
+    (tmp_path / "5.png").unlink()
+    (tmp_path / "5.png").symlink_to(tmp_path / "6.png")
+    assert groups() == 10, "a link to another"
 
 
 def test_folders_in_memory_are_read_like_others(memory: Any, tmp_path: Path) -> None:

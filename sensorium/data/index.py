@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -44,7 +45,15 @@ def indexed(files: Sequence[Stored], kind: str, build: Callable[[], Arrays]) -> 
 
 def _kept(files: Sequence[Stored], kind: str) -> Path | None:
     """The file of an index; None where a change of what was read would not show."""
-    stamps = [(str(f.file.resolve() if isinstance(f.file, Path) else f.file), *f.stamp()) for f in files]
+    resolved = cache(os.path.realpath)  # of folders, which many files share
+
+    def place(file: Path | str) -> str:
+        if isinstance(file, str):
+            return file
+        folder, name = os.path.split(file)
+        return os.path.realpath(file) if os.path.islink(file) else os.path.join(resolved(folder), name)
+
+    stamps = [(place(f.file), *f.stamp()) for f in files]
     if not stamps or not all(changed for *_, changed in stamps):
         return None
     digest = hashlib.sha256(json.dumps([VERSION, kind, stamps]).encode()).hexdigest()

@@ -104,9 +104,13 @@ class TableSource(Source):
 
     def survey(self) -> Arrays:
         """float64 `shares` `[records]`, on which the split rests, and bool `wanted` `[records]`. All records are read
-        once, in the fields that matter; what they say is kept in the cache."""
+        once, in the fields that matter; what they say is kept in the cache until a file changes on which it rests."""
         how = self.config.model_dump(mode="json", exclude=WHERE)
-        return indexed(self.config.files(), f"survey {self.config.type_name} {json.dumps(how)}", self._survey)
+        return indexed(self.rests_on(), f"survey {self.config.type_name} {json.dumps(how)}", self._survey)
+
+    def rests_on(self) -> list[Stored]:
+        """The files whose contents `keys` and `wanted` depend on."""
+        return self.config.files()
 
     def _survey(self) -> Arrays:
         columns = tuple(field.partition(".")[0] for field in (*self.config.together, *self.filters))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
+from pathlib import Path
 
 from pydantic import Field
 
+from sensorium.data.files import Stored
 from sensorium.data.images import picture_size
-from sensorium.data.index import Arrays
+from sensorium.data.index import Arrays, Texts, indexed
 from sensorium.data.record_table import Record
 from sensorium.data.records import TemplateConfig, look_up, make_sample
 from sensorium.data.references import Medium, medium, read_bytes
 from sensorium.data.regions import read_regions, with_regions
 from sensorium.data.table_source import TableConfig, TableSource
+from sensorium.errors import DataError
 from sensorium.sample import Sample
 
 
@@ -56,5 +60,27 @@ class JSONLines(TableSource, name="jsonl"):
         return [*super().keys(record), f"picture:{picture.hexdigest()}"]
 
     def survey(self) -> Arrays:
-        """Pictures may change while their records do not: what rests on them is not kept."""
-        return self._survey() if self.config.same_pictures else super().survey()
+        try:
+            return super().survey()
+        except DataError:  # a picture is not there: met again when its sample is read, and looked for at every opening
+            return self._survey()
+
+    def rests_on(self) -> list[Stored]:
+        files = super().rests_on()
+        if not self.config.same_pictures:
+            return files
+        named = indexed(files, f"files of {self.config.image_field} in {self.media}", self._files)
+        kind = Path if isinstance(self.media.root, Path) else str
+        return files + [Stored(kind(file)) for file in Texts.of(named, "files")]
+
+    def _files(self) -> Arrays:
+        """The pictures that lie in files of their own. A `DataError` if one is not there."""
+        column, files = self.config.image_field.partition(".")[0], set[str]()
+        for index in range(len(self.table)):
+            record = None
+            with suppress(DataError):  # a record that cannot be read is in no group
+                record = self.table.read(index, (column,))
+            picture = record and self.picture(record)
+            if isinstance(picture, Path | Stored):
+                files.add(str(picture))
+        return Texts.pack(sorted(files), "files")
