@@ -55,16 +55,17 @@ def test_only_the_named_checks_run() -> None:
 
 
 def test_the_longest_checks_may_run_beside_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(check._CHECKS, "frozen", lambda subject: f"in process {os.getpid()}")
-    monkeypatch.setitem(check._CHECKS, "overfit", lambda subject: os._exit(9))
-    monkeypatch.setitem(check._CHECKS, "labels", lambda subject: f"in process {os.getpid()}")
-    names = ["frozen", "labels", "overfit"]
-    compose, frozen, labels, overfit = run_checks(toy_recipe(), only=names, beside=True)
-    assert [compose.name, frozen.name, labels.name, overfit.name] == ["compose", *names]
-    assert labels.detail == f"in process {os.getpid()}" != frozen.detail
-    assert frozen.passed
-    assert not overfit.passed
-    assert "its process ended with 9" in overfit.detail
+    assert check.LONG == ("resume", "frozen")
+    for name in ("resume", "labels"):
+        monkeypatch.setitem(check._CHECKS, name, lambda subject: f"in process {os.getpid()}")
+    monkeypatch.setitem(check._CHECKS, "frozen", lambda subject: os._exit(9))
+    names = ["resume", "labels", "frozen"]
+    compose, resume, labels, frozen = run_checks(toy_recipe(), only=names, beside=True)
+    assert [compose.name, resume.name, labels.name, frozen.name] == ["compose", *names]
+    assert labels.detail == f"in process {os.getpid()}" != resume.detail
+    assert resume.passed
+    assert not frozen.passed
+    assert "its process ended with 9" in frozen.detail
 
 
 def test_a_recipe_that_cannot_be_read_has_one_verdict() -> None:

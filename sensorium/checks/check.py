@@ -27,7 +27,7 @@ from sensorium.training.lanes import one_core
 
 FULL_SIZE, COMPOSE = "full-size", "compose"
 MODULES = ("tokens", "order", "model", "training")
-LONG = ("resume", "frozen", "overfit")
+LONG = ("resume", "frozen")
 """Checks that take about as long as all others."""
 
 
@@ -80,7 +80,7 @@ def check_title(name: str) -> str:
 
 
 def run_checks(recipe: Recipe, only: Sequence[str] = (), samples: int = 32, beside: bool = False) -> Iterator[Verdict]:
-    """Yield a verdict for each invariant as soon as it is known, on this recipe's own model and data.
+    """Yield a verdict for each invariant, on this recipe's own model and data, in the order of `check_names`.
 
     `only` names the checks to run; `samples` is how many samples of each stage are looked at. The first verdicts are
     `full-size`, which needs no files, and `compose`: if the recipe cannot be composed it is the last. A recipe that
@@ -91,23 +91,23 @@ def run_checks(recipe: Recipe, only: Sequence[str] = (), samples: int = 32, besi
     for name in only:
         if name not in (FULL_SIZE, *check_names()):
             raise ConfigError(f"unknown check '{name}': {nearest(name, (FULL_SIZE, *check_names()))}")
-    if not only or FULL_SIZE in only:
-        yield _run(FULL_SIZE, full_size, recipe, recipe.seed)
+    whole = not only or FULL_SIZE in only
     chosen = [name for name in only or check_names() if name != FULL_SIZE]
     if not chosen:
+        yield _run(FULL_SIZE, full_size, recipe, recipe.seed)
         return
-    if recipe.miniature:
-        recipe = find_recipe(recipe.miniature)
+    small = find_recipe(recipe.miniature) if recipe.miniature else recipe
     with tempfile.TemporaryDirectory(prefix="sensorium-check-") as folder:
-        subject = Subject(recipe, Path(folder), samples)
-        first = _run(COMPOSE, Subject.describe, subject, recipe.seed)
-        yield first
-        if not first.passed:
-            return
-        apart = [name for name in chosen if name in LONG] if beside and len(chosen) > 1 else []
+        subject = Subject(small, Path(folder), samples)
+        composed = _run(COMPOSE, Subject.describe, subject, small.seed)
+        alone = len(chosen) == 1 and not whole
+        apart = [name for name in chosen if name in LONG] if beside and composed.passed and not alone else []
         with _apart(apart, subject) as verdicts:
-            for name in chosen:
-                yield next(verdicts) if name in apart else _run(name, _CHECKS[name], subject, recipe.seed)
+            if whole:
+                yield _run(FULL_SIZE, full_size, recipe, recipe.seed)
+            yield composed
+            for name in chosen if composed.passed else []:
+                yield next(verdicts) if name in apart else _run(name, _CHECKS[name], subject, small.seed)
 
 
 @contextmanager
