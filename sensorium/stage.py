@@ -50,7 +50,7 @@ class Stage(Config):
         default=None,
         gt=0,
         description="peak learning rate of Muon, which then trains the matrices of the fusion and of the layers of "
-        "backbone and connector",
+        "backbone, connector and painter",
     )
     warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -117,15 +117,16 @@ def test_muon_moves_as_that_of_torch(dtype: torch.dtype) -> None:
 
     starts = [random(24, 24), random(40, 24), random(24, 24), random(24, 40)]
     ours, theirs = ([torch.nn.Parameter(start.clone()) for start in starts] for _ in range(2))
+    ours[2] = torch.nn.Parameter(starts[2].clone().view(24, 6, 2, 2))  # a kernel, which torch's does not take
     reference = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     together = Together(*(Muon(part, 0.02, 0.1, dtype=dtype) for part in (ours[::2], ours[1::2])))
     for _ in range(5):
         for mine, its, gradient in zip(ours, theirs, [random(*start.shape) for start in starts], strict=True):
-            mine.grad, its.grad = gradient.clone(), gradient.clone()
+            mine.grad, its.grad = gradient.clone().view(mine.shape), gradient.clone()
         together.step()
         reference.step()
     for mine, its, start in zip(ours, theirs, starts, strict=True):
-        moved, expected = mine.detach() - start, its.detach() - start
+        moved, expected = mine.detach().view(start.shape) - start, its.detach() - start
         assert (moved - expected).norm() < 0.03 * expected.norm()  # its iterations run in bfloat16
 
 

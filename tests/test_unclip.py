@@ -35,6 +35,7 @@ from sensorium.objectives.objective import Objective
 from sensorium.priors.prior import Wording
 from sensorium.recipe import Recipe, find_recipe
 from sensorium.recipes.unclip import world
+from sensorium.training.optimisation import make_optimiser, set_trainable
 from sensorium.training.trainer import train
 
 KINDS: tuple[Prediction, ...] = ("x0", "epsilon", "v")
@@ -259,6 +260,21 @@ def test_a_unet_is_what_the_paper_says() -> None:
             before, path.weight = path.weight, torch.nn.Parameter(torch.zeros_like(path.weight))
             assert not torch.allclose(unet(noisy, times, vectors, kept), found)
             path.weight = before
+
+
+def test_muon_takes_the_kernels_of_a_unet_s_levels() -> None:
+    model = unclip(UNET)
+    stage = recipe().stages[-1].model_copy(update={"muon_lr": 1e-3})
+    set_trainable(model, stage)
+    adamw, *muons = make_optimiser(model, stage).members
+    held = [
+        {id(weight) for member in members for group in member.param_groups for weight in group["params"]}
+        for members in ([adamw], muons)
+    ]
+    levels = re.compile(r"(down|middle|up)\.")
+    for name, weight in model.painter.named_parameters():
+        assert (id(weight) in held[1]) == (levels.match(name) is not None and weight.ndim > 1), name
+        assert (id(weight) in held[0]) != (id(weight) in held[1]), name
 
 
 def test_a_unet_refuses_maps_that_cannot_be_halved() -> None:

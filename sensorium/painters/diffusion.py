@@ -59,6 +59,9 @@ class DiffusionPainter(Denoiser, name="diffusion"):
             hidden = block.steered(hidden, condition)  # type: ignore[operator]
         return self._joined(self.leave(self.norm(hidden[:, self.config.context_tokens :])))
 
+    def shard_units(self) -> list[nn.Module]:
+        return list(self.blocks)
+
     def _cut(self, latents: Tensor) -> Tensor:
         """`[n, channels, rows, columns]` to `[n, patches, channels * patch^2]`."""
         return nn.functional.unfold(latents, self.config.patch_size, stride=self.config.patch_size).transpose(1, 2)

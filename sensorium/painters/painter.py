@@ -42,6 +42,10 @@ class Painter(nn.Module, Part, family="painter", package="sensorium.painters"):
         the same dice give the same tile. What is None is as the config says."""
         raise NotImplementedError
 
+    def shard_units(self) -> list[nn.Module]:
+        """The modules that parallel training shards one by one."""
+        return []
+
     def at_best(self, tiles: Tensor) -> Tensor:
         """What of tiles uint8 `[n, 3, height, width]` could be painted, whatever the embedding says."""
         return tiles

@@ -102,6 +102,9 @@ class UNetPainter(Denoiser, name="unet"):
             hidden = layer(hidden if beside is None else torch.cat([hidden, beside], dim=1), condition, context)
         return self.leave(F.silu(self.norm(hidden)))
 
+    def shard_units(self) -> list[nn.Module]:
+        return [*self.down, *self.middle, *self.up]
+
 
 def normalised(channels: int) -> nn.GroupNorm:
     """In 32 groups, as in the paper, or as many as there may be."""

@@ -17,7 +17,8 @@ COEFFICIENTS = 3.4445, -4.7750, 2.0315
 class Muon(torch.optim.Optimizer):
     """Computes what `torch.optim.Muon` does, but for all matrices at once: small ones are several times faster so.
 
-    The `matrices` are of one shape, or of that shape and its transpose. `dtype` is that of the iterations.
+    The `matrices` are of one shape, or of that shape and its transpose; a kernel `[out, in, rows, columns]` of a
+    convolution counts as a matrix of what enters and what leaves. `dtype` is that of the iterations.
     """
 
     def __init__(
@@ -40,7 +41,8 @@ class Muon(torch.optim.Optimizer):
             moved = torch.stack([flat(self._with_momentum(p, group["momentum"])) for p in matrices])
             for matrix, step in zip(matrices, orthogonal(moved, self.dtype), strict=True):
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
-                flat(matrix).add_(step, alpha=-group["lr"] * 0.2 * math.sqrt(max(matrix.shape)))
+                place = flat(matrix.view(len(matrix), -1))  # a view, or an error: never a copy
+                place.add_(step, alpha=-group["lr"] * 0.2 * math.sqrt(max(place.shape)))
 
     def _with_momentum(self, matrix: nn.Parameter, momentum: float) -> Tensor:
         """Nesterov's: the gradient, moved towards the running mean that it has just joined."""
@@ -54,6 +56,7 @@ class Muon(torch.optim.Optimizer):
 
 def flat(matrix: Tensor) -> Tensor:
     """The matrix, or its transpose if it is higher than wide."""
+    matrix = matrix.reshape(len(matrix), -1)
     return matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
 
 

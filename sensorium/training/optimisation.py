@@ -52,10 +52,11 @@ class Together:
 
 def make_optimiser(model: Model, stage: Stage) -> Together:
     """AdamW with a group for each part and kind, weight decay on matrices only. With `muon_lr`, the matrices of the
-    backbone's layers, of the fusion and of what the connector shards by (its layers, or all of a small one) go to Muon,
-    one for each shape."""
-    within = (*model.backbone.layers, model.fusion, *model.connector.shard_units())
-    inner = {id(p) for module in within for p in module.parameters() if p.ndim == 2}
+    backbone's layers, of the fusion and of what connector and painter shard by (their layers, or all of a small one),
+    in a painter kernels of convolutions, too, go to Muon, one for each shape."""
+    within = (*model.backbone.layers, model.fusion, *model.connector.shard_units(), *model.painter.shard_units())
+    kernels = {id(p) for p in model.painter.parameters() if p.ndim == 4}
+    inner = {id(p) for module in within for p in module.parameters() if p.ndim == 2 or id(p) in kernels}
     groups, matrices, seen = [], [], set()
     for name in PARTS:
         parameters = [p for p in getattr(model, name).parameters() if p.requires_grad and id(p) not in seen]
@@ -77,7 +78,7 @@ def make_optimiser(model: Model, stage: Stage) -> Together:
         dtype = torch.bfloat16 if has_bfloat16(model.device) else torch.float32
         by_shape: dict[tuple[int, ...], list[nn.Parameter]] = {}
         for matrix in matrices:
-            by_shape.setdefault(tuple(sorted(matrix.shape)), []).append(matrix)
+            by_shape.setdefault(tuple(sorted(matrix.flatten(1).shape)), []).append(matrix)
         for alike in by_shape.values():
             group = {"params": alike, "peak": stage.muon_lr}
             members.append(Muon([group], stage.muon_lr, stage.weight_decay, dtype=dtype))
