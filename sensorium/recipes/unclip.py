@@ -86,20 +86,20 @@ def unclip_mini() -> Recipe:
     model["prior"] = {"type": "diffusion", "width": 128, "depth": 3, "longest": 16, "sampling_steps": 16}
     model["painter"] = {
         "type": "unet", "latents": {"type": "pixels", "scale": 3}, "width": 16, "multiples": [1, 2, 4],
-        "head_dim": 16,
+        "head_dim": 16, "prediction": "x0",
     }  # fmt: skip
     return Recipe.from_dict(
         {
             "name": "unclip-mini",
-            "summary": "unCLIP in small: FactorWorld's single objects drawn by texts and like others, in minutes",
+            "summary": "unCLIP in small: FactorWorld's single objects drawn by texts and like others",
             "model": model,
             "stages": [
                 {**common, "name": "contrast", "objective": {"type": "contrastive", "same_texts": True},
                  "trainable": TOWERS, "steps": 300, "rows": 2, "muon_lr": 3e-3},
                 {**common, "name": "prior", "objective": "embedding-prior", "trainable": ["prior"], "steps": 300,
                  "rows": 2},
-                {**common, "name": "decode", "objective": "denoising", "trainable": ["painter"], "steps": 800,
-                 "rows": 2, "length": 256, "micro_rows": 1, "lanes": 2, "lr": 2e-3},
+                {**common, "name": "decode", "objective": "denoising", "trainable": ["painter"], "steps": 6000,
+                 "rows": 2, "length": 128, "micro_rows": 1, "lanes": 2, "lr": 2e-3, "muon_lr": 1e-2},
             ],
             "evaluation": [{"type": "draws", "world": world()}],
         }
