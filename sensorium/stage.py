@@ -50,7 +50,7 @@ class Stage(Config):
         default=None,
         gt=0,
         description="peak learning rate of Muon, which then trains the matrices of the fusion and of the layers of "
-        "backbone, connector and painter",
+        "backbone, connector and painter, in a painter kernels of convolutions, too",
     )
     warmup: int = Field(default=50, ge=0, description="steps of linear warm-up")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from pathlib import Path
 
 from pydantic import Field
@@ -62,7 +61,7 @@ class JSONLines(TableSource, name="jsonl"):
     def survey(self) -> Arrays:
         try:
             return super().survey()
-        except DataError:  # a picture is not there: met again when its sample is read, and looked for at every opening
+        except DataError:  # of a record or its picture: met again when the sample is read, looked for at every opening
             return self._survey()
 
     def rests_on(self) -> list[Stored]:
@@ -74,13 +73,10 @@ class JSONLines(TableSource, name="jsonl"):
         return files + [Stored(kind(file)) for file in Texts.of(named, "files")]
 
     def _files(self) -> Arrays:
-        """The pictures that lie in files of their own. A `DataError` if one is not there."""
+        """The pictures that lie in files of their own. A `DataError` if a record cannot be read or names none."""
         column, files = self.config.image_field.partition(".")[0], set[str]()
         for index in range(len(self.table)):
-            record = None
-            with suppress(DataError):  # a record that cannot be read is in no group
-                record = self.table.read(index, (column,))
-            picture = record and self.picture(record)
+            picture = self.picture(self.table.read(index, (column,)))
             if isinstance(picture, Path | Stored):
                 files.add(str(picture))
         return Texts.pack(sorted(files), "files")
