@@ -14,7 +14,7 @@ from toy import png, toy_recipe
 
 import sensorium as sm
 from sensorium.assets import find_file, installed
-from sensorium.backbones.backbone import Backbone
+from sensorium.backbones.backbone import Attention, Backbone
 from sensorium.encoders.encoder import Encoder
 from sensorium.errors import ConfigError
 from sensorium.initialisation import Unfilled
@@ -171,7 +171,7 @@ LARGER: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", LARGER)
-def test_narrowed_it_is_the_same_kind_with_heads_of_the_same_width(kind: str) -> None:
+def test_narrowed_it_is_the_same_kind_with_few_heads(kind: str) -> None:
     pytest.importorskip("transformers")
     part = {"type": "hf-vision" if "vision" in kind else "hf"}
     architecture = {"model_type": kind, "vocab_size": 64, **SIZES, **LARGER[kind]}
@@ -185,6 +185,21 @@ def test_narrowed_it_is_the_same_kind_with_heads_of_the_same_width(kind: str) ->
     sizes = [sum(weight.numel() for weight in one.build(**given).parameters()) for one in (narrow, config)]
     assert sizes[0] < 0.6 * sizes[1]
     assert narrow.narrow() == narrow
+
+
+def test_heads_are_narrowed_too_unless_their_positions_turn_by_given_numbers() -> None:
+    pytest.importorskip("transformers")
+    sizes = SIZES | {"vocab_size": 64, "hidden_size": 512, "num_attention_heads": 4, "pad_token_id": 0}
+    turns = {"rope_type": "longrope", "short_factor": [1.0] * 64, "long_factor": [2.0] * 64, "factor": 2.0}
+    wide = {"model_type": "phi3", "rope_parameters": {**turns, "rope_theta": 1e4}, "max_position_embeddings": 64,
+            "original_max_position_embeddings": 32}  # fmt: skip
+    for architecture, dim in (({"model_type": "llama"}, 64), (wide, 256)):
+        narrow = Backbone.Config.model_validate({"type": "hf", "architecture": sizes | architecture}).narrow()
+        assert narrow.dim == dim
+        part, places = narrow.build(vocab_size=64), torch.arange(6)[None]
+        read = part(torch.zeros(1, 6, dim), places, Attention.within(torch.ones_like(places)))
+        assert read.shape == (1, 6, dim)
+        assert read.isfinite().all()
 
 
 def test_weights_that_are_filled_later_are_not_drawn() -> None:

@@ -32,16 +32,24 @@ def read_architecture(path: str) -> dict[str, Any]:
         raise ConfigError(f"{file}: not JSON ({error}); save the model again with save_pretrained") from None
 
 
+HEAD = 32
+"""Heads of a narrowed model are at most this wide, unless their positions turn by numbers given for each feature."""
+
+
 def narrowed(architecture: dict[str, Any]) -> dict[str, Any]:
-    """With few heads, each as wide as before: one group of those that share keys and values, else two."""
+    """With few narrow heads: one group of those that share keys and values, else two."""
     heads, width = architecture.get("num_attention_heads", 0), architecture.get("hidden_size", 0)
     groups = heads // (architecture.get("num_key_value_heads") or heads or 1)
     few = groups if groups > 1 else 2
-    narrow = few * (architecture.get("head_dim") or width // max(heads, 1))
+    head = architecture.get("head_dim") or width // max(heads, 1)
+    turned = (architecture.get(key) or {} for key in ("rope_scaling", "rope_parameters"))
+    if not any(isinstance(value, list) for turns in turned for value in turns.values()):
+        head = min(head, HEAD)
+    narrow = few * head
     if not 0 < narrow < width:
         return architecture
-    sizes = {"num_attention_heads": few, "num_key_value_heads": few // groups, "hidden_size": narrow,
-             "word_embed_proj_dim": narrow}  # fmt: skip
+    sizes = {"num_attention_heads": few, "num_key_value_heads": few // groups, "head_dim": head,
+             "hidden_size": narrow, "word_embed_proj_dim": narrow}  # fmt: skip
     sizes |= {k: -(-architecture[k] * narrow // width) for k in ("intermediate_size", "ffn_dim") if k in architecture}
     return architecture | {key: size for key, size in sizes.items() if key in architecture}
 
