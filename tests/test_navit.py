@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,11 @@ from sensorium.data.batch import Pictures
 from sensorium.data.tiling import Cut, TilePlan, to_tiles
 from sensorium.data.tilings.native import Native
 from sensorium.encoders.cache import cached_features
+from sensorium.encoders.encoder import Encoder
 from sensorium.encoders.navit import NaViT, Packing
 from sensorium.encoders.vit import ViT
 from sensorium.errors import ConfigError
+from sensorium.interop.naflex import NAFLEX
 from sensorium.pages.laid import sample_card
 
 SIZES = {"width": 16, "depth": 2, "num_heads": 2, "patch_size": 4}
@@ -73,14 +77,23 @@ def test_a_square_picture_is_our_vits() -> None:
 
 
 @torch.no_grad()
-def test_pictures_of_any_size_are_siglip_2s() -> None:
+@pytest.mark.parametrize("whole", [True, False], ids=["both towers", "vision tower"])
+def test_pictures_of_any_size_are_siglip_2s(tmp_path: Path, whole: bool) -> None:
     transformers = pytest.importorskip("transformers", reason="pip install 'sensorium[hf]'")
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    config = transformers.Siglip2VisionConfig(
-        **sizes, num_patches=16, patch_size=4, hidden_act="gelu", vision_use_head=False, layer_norm_eps=1e-6
-    )
-    theirs, ours = transformers.Siglip2VisionModel(config).eval(), navit()
-    theirs.load_state_dict(_siglip(ours))
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    seeing = {**sizes, "num_patches": 16, "patch_size": 4}
+    torch.manual_seed(0)
+    if whole:
+        text = {**sizes, "vocab_size": 32, "projection_size": 16}
+        saved = transformers.Siglip2Model(transformers.Siglip2Config(vision_config=seeing, text_config=text))
+        theirs = saved.vision_model
+    else:
+        saved = theirs = transformers.Siglip2VisionModel(transformers.Siglip2VisionConfig(**seeing))
+    for weight in theirs.parameters():
+        weight.add_(torch.randn_like(weight) * 0.2)
+    saved.eval().save_pretrained(tmp_path)
+    given = {"path": str(tmp_path), "side": 4, "mlp_ratio": 3.0, "activation": "gelu-tanh"}
+    ours = pretrained(NaViT.Config.model_validate(SIZES | given))
     tiles = patches(*SHAPES)
     features = ours.features(tiles, pictures(*SHAPES))[:, 0]
     most = max(rows * columns for rows, columns in SHAPES)
@@ -93,20 +106,24 @@ def test_pictures_of_any_size_are_siglip_2s() -> None:
     torch.testing.assert_close(features, found.last_hidden_state[mask.bool()], rtol=1e-4, atol=1e-5)
 
 
-def _siglip(ours: NaViT) -> dict[str, torch.Tensor]:
-    """Our weights under the names of SigLIP 2."""
-    found = {"embeddings.patch_embedding.weight": ours.stem.weight.permute(0, 2, 3, 1).flatten(1)}
-    found["embeddings.patch_embedding.bias"] = ours.stem.bias
-    found["embeddings.position_embedding.weight"] = ours.positions[0]
-    names = {"attention_norm": "layer_norm1", "out": "self_attn.out_proj", "mlp_norm": "layer_norm2",
-             "up": "mlp.fc1", "down": "mlp.fc2"}  # fmt: skip
-    for number, block in enumerate(ours.blocks):
-        for kind in ("weight", "bias"):
-            layer = f"encoder.layers.{number}."
-            found |= {f"{layer}{name}.{kind}": getattr(getattr(block, own), kind) for own, name in names.items()}
-            for part, value in zip("qkv", getattr(block.qkv, kind).chunk(3), strict=True):
-                found[f"{layer}self_attn.{part}_proj.{kind}"] = value
-    return found | {f"post_layernorm.{kind}": getattr(ours.norm, kind) for kind in ("weight", "bias")}
+def test_a_folder_of_other_sizes_says_what_to_set(tmp_path: Path) -> None:
+    architecture = {"hidden_size": 16, "num_hidden_layers": 3, "num_patches": 16, "patch_size": 4}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"model_type": "siglip2", "vision_config": architecture}))
+    with pytest.raises(ConfigError, match=r"of other sizes; set depth: 3, num_heads: 12, .*, activation: gelu-tanh"):
+        pretrained(NaViT.Config.model_validate(SIZES | {"path": str(tmp_path), "side": 4}))
+    file.write_text(json.dumps({"model_type": "siglip", "vision_config": architecture}))
+    with pytest.raises(ConfigError, match=r"of model_type 'siglip', .*; SigLIP 2 of one size is hf-vision's"):
+        pretrained(NaViT.Config.model_validate(SIZES | {"path": str(tmp_path)}))
+    one_size = Encoder.Config.model_validate({"type": "hf-vision", "architecture": {"model_type": NAFLEX}})
+    with pytest.raises(ConfigError, match="its pictures are of any size, choose encoder navit"):
+        one_size.build()
+
+
+def pretrained(config: NaViT.Config) -> NaViT:
+    encoder = config.build()
+    config.load_pretrained(encoder)
+    return encoder.eval()
 
 
 def test_factorised_positions_by_hand() -> None:

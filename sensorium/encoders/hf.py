@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sensorium.assets import find_file, has_file
 from sensorium.encoders.encoder import Encoder, Normalise
 from sensorium.errors import ConfigError
+from sensorium.interop.naflex import NAFLEX
 from sensorium.interop.pretrained import fill, make_config, narrowed, read_architecture
 
 BLIP_2 = "blip_2_vision_model"
@@ -76,7 +77,8 @@ class HFVision(Encoder, name="hf-vision"):
             """The architecture, from the config or from `path`; a `ConfigError` for a model type that is not known."""
             settings = self.architecture or self.resolved().architecture
             if (kind := settings.get("model_type")) not in EXTRA_TOKENS:
-                raise ConfigError(f"encoder 'hf-vision': model_type '{kind}' is none of {', '.join(EXTRA_TOKENS)}")
+                fix = "; its pictures are of any size, choose encoder navit" if kind == NAFLEX else ""
+                raise ConfigError(f"encoder 'hf-vision': model_type '{kind}' is none of {', '.join(EXTRA_TOKENS)}{fix}")
             return settings
 
         @property

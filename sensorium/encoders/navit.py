@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from sensorium.activation import Activation
 from sensorium.data.batch import Pictures
 from sensorium.data.packing import decreasing
 from sensorium.data.tiling import TilePlan
 from sensorium.encoders.block import Block, small_branches
 from sensorium.encoders.encoder import Encoder, Normalise
 from sensorium.errors import ConfigError
+from sensorium.interop.naflex import naflex_config, naflex_tensors
 
 
 class NaViT(Encoder, name="navit"):
@@ -31,6 +33,11 @@ class NaViT(Encoder, name="navit"):
     """
 
     class Config(Encoder.Config):
+        path: str = Field(
+            default="",
+            description="a local folder of SigLIP 2 for pictures of any size (NaFlex), for its weights; an error says "
+            "what sizes to set",
+        )
         patch_size: int = Field(default=8, ge=2, description="pixels per patch side")
         side: int = Field(default=8, ge=1, description="rows and columns of the learned positions")
         positions: Literal["interpolated", "factorised"] = "interpolated"
@@ -38,6 +45,7 @@ class NaViT(Encoder, name="navit"):
         depth: int = Field(default=4, ge=0, description="transformer blocks")
         num_heads: int = Field(default=4, ge=1)
         mlp_ratio: float = Field(default=4.0, gt=0)
+        activation: Activation = Field(default="gelu", description="gelu-tanh: SigLIP's")
         norm_eps: float = 1e-6
         mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
         std: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -47,6 +55,18 @@ class NaViT(Encoder, name="navit"):
             if self.width % self.num_heads:
                 raise ValueError(f"width {self.width} is not a multiple of num_heads {self.num_heads}; change one")
             return self
+
+        def miniature(self) -> Self:
+            return super().miniature().model_copy(update={"path": ""})
+
+        def load_pretrained(self, part: NaViT) -> None:
+            if not self.path:
+                return
+            wrong = {k: v for k, v in naflex_config(self.path).items() if getattr(self, k) != v}
+            if wrong:
+                fix = ", ".join(f"{key}: {value}" for key, value in wrong.items())
+                raise ConfigError(f"encoder 'navit': {self.path} is of other sizes; set {fix}")
+            part.load_state_dict(naflex_tensors(self.path))
 
         @property
         def input_size(self) -> tuple[int, int]:
@@ -69,7 +89,8 @@ class NaViT(Encoder, name="navit"):
         self.positions = nn.Parameter(torch.randn(1, number, config.width) * 0.02)
         inner = round(config.width * config.mlp_ratio)
         self.blocks = nn.ModuleList(
-            Block(config.width, config.num_heads, inner, config.norm_eps, "gelu") for _ in range(config.depth)
+            Block(config.width, config.num_heads, inner, config.norm_eps, config.activation)
+            for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
         self.blocks.apply(small_branches(config.depth))
