@@ -106,12 +106,13 @@ def test_pictures_of_any_size_are_siglip_2s(tmp_path: Path, whole: bool) -> None
     torch.testing.assert_close(features, found.last_hidden_state[mask.bool()], rtol=1e-4, atol=1e-5)
 
 
-def test_a_folder_of_other_sizes_says_what_to_set(tmp_path: Path) -> None:
+def test_a_folder_of_another_tower_says_what_to_set(tmp_path: Path) -> None:
     architecture = {"hidden_size": 16, "num_hidden_layers": 3, "num_patches": 16, "patch_size": 4}
     file = tmp_path / "config.json"
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_std": [0.25, 0.25, 0.25]}))
     file.write_text(json.dumps({"model_type": "siglip2", "vision_config": architecture}))
-    with pytest.raises(ConfigError, match=r"of other sizes; set depth: 3, num_heads: 12, .*, activation: gelu-tanh"):
-        pretrained(NaViT.Config.model_validate(SIZES | {"path": str(tmp_path), "side": 4}))
+    with pytest.raises(ConfigError, match=r"set positions: .*, depth: 3, .*, activation: gelu-tanh, std"):
+        pretrained(NaViT.Config.model_validate(SIZES | {"path": str(tmp_path), "side": 4, "positions": "factorised"}))
     file.write_text(json.dumps({"model_type": "siglip", "vision_config": architecture}))
     with pytest.raises(ConfigError, match=r"of model_type 'siglip', .*; SigLIP 2 of one size is hf-vision's"):
         pretrained(NaViT.Config.model_validate(SIZES | {"path": str(tmp_path)}))

@@ -17,8 +17,9 @@ from sensorium.data.packing import decreasing
 from sensorium.data.tiling import TilePlan
 from sensorium.encoders.block import Block, small_branches
 from sensorium.encoders.encoder import Encoder, Normalise
+from sensorium.encoders.hf import normalisation
 from sensorium.errors import ConfigError
-from sensorium.interop.naflex import naflex_config, naflex_tensors
+from sensorium.interop.naflex import load_naflex, naflex_config
 
 
 class NaViT(Encoder, name="navit"):
@@ -36,7 +37,7 @@ class NaViT(Encoder, name="navit"):
         path: str = Field(
             default="",
             description="a local folder of SigLIP 2 for pictures of any size (NaFlex), for its weights; an error says "
-            "what sizes to set",
+            "what keys to set",
         )
         patch_size: int = Field(default=8, ge=2, description="pixels per patch side")
         side: int = Field(default=8, ge=1, description="rows and columns of the learned positions")
@@ -62,11 +63,11 @@ class NaViT(Encoder, name="navit"):
         def load_pretrained(self, part: NaViT) -> None:
             if not self.path:
                 return
-            wrong = {k: v for k, v in naflex_config(self.path).items() if getattr(self, k) != v}
-            if wrong:
+            found = naflex_config(self.path) | normalisation(self.path)
+            if wrong := {key: value for key, value in found.items() if getattr(self, key) != value}:
                 fix = ", ".join(f"{key}: {value}" for key, value in wrong.items())
-                raise ConfigError(f"encoder 'navit': {self.path} is of other sizes; set {fix}")
-            part.load_state_dict(naflex_tensors(self.path))
+                raise ConfigError(f"encoder 'navit': {self.path} has other values; set {fix}")
+            load_naflex(part, self.path)
 
         @property
         def input_size(self) -> tuple[int, int]:

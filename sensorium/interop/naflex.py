@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import isqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from sensorium.assets import need
 from sensorium.errors import ConfigError
-from sensorium.interop.pretrained import fill, make_config, read_architecture
-from sensorium.interop.siglip import VISION
+from sensorium.interop.fill import fill
+from sensorium.interop.pretrained import fill as fill_theirs
+from sensorium.interop.pretrained import make_config, read_architecture
+from sensorium.interop.siglip import OUTSIDE, VISION
 from sensorium.interop.towers import LAYER, QKV, blocks
+
+if TYPE_CHECKING:
+    from sensorium.encoders.navit import NaViT
 
 NAFLEX = "siglip2_vision_model"
 WHAT = "encoder 'navit'"
@@ -22,34 +27,29 @@ def naflex_config(path: str) -> dict[str, Any]:
     """The sizes and the activation of a folder of `transformers`, as keys of `navit`; a `ConfigError` if it is of
     another kind. The folder of both towers gives its vision tower."""
     found = _architecture(path)
-    return {
-        "patch_size": found["patch_size"],
-        "side": isqrt(found["num_patches"]),
-        **blocks(found, "gelu_pytorch_tanh"),
-    }
+    places = {"side": isqrt(found["num_patches"]), "positions": "interpolated"}
+    return {"patch_size": found["patch_size"], **places, **blocks(found, "gelu_pytorch_tanh")}
 
 
-def naflex_tensors(path: str) -> dict[str, Tensor]:
-    """The folder's tensors under the names and in the shapes of `navit`: a patch, which is `[row, column, channel]`
-    there, as the kernel of a convolution, queries, keys and values in one matrix."""
-    need("transformers", "hf", f"{WHAT}: reading SigLIP 2")
+def load_naflex(navit: NaViT, path: str) -> None:
+    """Fill `navit`, which has the folder's sizes. A patch is `[row, column, channel]` there, with us the kernel of a
+    convolution. A tensor that is missing or of another shape is a `ConfigError`."""
+    need("transformers", "hf", "reading SigLIP 2")
     from transformers import Siglip2VisionModel
 
     config = _architecture(path)
     model = Siglip2VisionModel._from_config(make_config({**config, "vision_use_head": False}, WHAT))
-    fill(model, path, WHAT)
-    theirs = {key.removeprefix("vision_model."): tensor for key, tensor in model.state_dict().items()}
-    side, start = config["patch_size"], "embeddings.patch_embedding."
-    kernel = theirs[f"{start}weight"].unflatten(1, (side, side, -1)).permute(0, 3, 1, 2)
-    ours = {"stem.weight": kernel, "stem.bias": theirs[f"{start}bias"]}
-    ours["positions"] = theirs["embeddings.position_embedding.weight"][None]
-    for kind in ("weight", "bias"):
-        ours[f"norm.{kind}"] = theirs[f"post_layernorm.{kind}"]
-        for number in range(config["num_hidden_layers"]):
-            layer, block = f"encoder.layers.{number}.", f"blocks.{number}."
-            ours |= {f"{block}{name}.{kind}": theirs[f"{layer}{key}.{kind}"] for key, name in LAYER.items()}
-            ours[f"{block}qkv.{kind}"] = torch.cat([theirs[f"{layer}{key}.{kind}"] for key in QKV])
-    return ours
+    fill_theirs(model, path, WHAT)
+    theirs, side = model.state_dict(), config["patch_size"]
+    ours = {name: theirs[key.removeprefix("vision_model.")] for key, (part, name) in OUTSIDE.items()
+            if part == "encoder"}  # fmt: skip
+    ours["stem.weight"] = ours["stem.weight"].unflatten(1, (side, side, -1)).permute(0, 3, 1, 2)
+    ours["positions"] = ours["positions"][None]
+    for number, kind in product(range(config["num_hidden_layers"]), ("weight", "bias")):
+        layer, block = f"encoder.layers.{number}.", f"blocks.{number}."
+        ours |= {f"{block}{name}.{kind}": theirs[f"{layer}{key}.{kind}"] for key, name in LAYER.items()}
+        ours[f"{block}qkv.{kind}"] = torch.cat([theirs[f"{layer}{key}.{kind}"] for key in QKV])
+    fill(navit, ours, f"the {WHAT} ({path})")
 
 
 def _architecture(path: str) -> dict[str, Any]:
